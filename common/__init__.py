@@ -1,0 +1,1 @@
+"""What must be identical for the numbers of different papers to compare. Imports no paper."""

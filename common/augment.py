@@ -1,0 +1,76 @@
+"""Augmentation of a whole batch at once, on the batch's own device, from a seeded generator.
+
+Legend: images (B, C, H, W), uint8 as decoded or float as normalised. Each paper chooses which of these it uses, in which
+order and with which settings. Random draws are made on the CPU, so that a seed gives the same batch on every device.
+"""
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+def batch_generator(seed: int, epoch: int, step: int) -> torch.Generator:
+    """The generator of one training step, a function of (seed, epoch, step) alone."""
+    # Hashed: torch's CPU generator reads the low 32 bits of its seed only.
+    state = np.random.SeedSequence([seed, epoch, step]).generate_state(1)
+    return torch.Generator().manual_seed(int(state[0]))
+
+
+def normalise(images: Tensor, mean: tuple = IMAGENET_MEAN, std: tuple = IMAGENET_STD) -> Tensor:
+    """uint8 (B, 3, H, W) -> float32 (x / 255 - mean) / std, channel by channel."""
+    scale = torch.tensor([1 / (255 * s) for s in std], device=images.device).view(1, 3, 1, 1)
+    shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)], device=images.device).view(1, 3, 1, 1)
+    return images.to(torch.float32).mul_(scale).add_(shift)
+
+
+def random_flip(images: Tensor, probability: float, generator: torch.Generator) -> Tensor:
+    """Mirror each image left to right with the given probability."""
+    chosen = torch.rand(len(images), generator=generator) < probability
+    return torch.where(chosen.view(-1, 1, 1, 1).to(images.device), images.flip(3), images)
+
+
+def pad_and_crop(images: Tensor, padding: int, generator: torch.Generator) -> Tensor:
+    """Pad `padding` pixels of zeros on every side and crop the original size at a random place, for each image."""
+    if padding == 0:
+        return images
+    height, width = images.shape[2:]
+    padded = torch.nn.functional.pad(images, (padding, padding, padding, padding))
+    windows = padded.unfold(2, height, 1).unfold(3, width, 1)  # (B, C, 2p+1, 2p+1, H, W), a view
+    top, left = torch.randint(0, 2 * padding + 1, (2, len(images)), generator=generator).to(images.device)
+    return windows[torch.arange(len(images), device=images.device), :, top, left]
+
+
+def random_erasing(
+    images: Tensor,
+    probability: float,
+    generator: torch.Generator,
+    *,
+    area: tuple[float, float] = (0.02, 0.4),
+    aspect: tuple[float, float] = (0.3, 1 / 0.3),
+    value: float = 0.0,
+) -> Tensor:
+    """Random erasing (Zhong et al., AAAI 2020): one rectangle of each chosen image is set to `value`.
+
+    area: the rectangle's share of the image, drawn uniformly; aspect: height / width, drawn uniformly in the logarithm.
+    A rectangle that does not fit is cut to the image's height or width. With normalised images, 0 is the mean colour.
+    """
+    batch, _, height, width = images.shape
+    draws = torch.rand(5, batch, generator=generator)
+    target_area = (area[0] + draws[1] * (area[1] - area[0])) * height * width
+    ratio = torch.exp(math.log(aspect[0]) + draws[2] * (math.log(aspect[1]) - math.log(aspect[0])))
+    erased_height = (target_area * ratio).sqrt().round().clamp(1, height)
+    erased_width = (target_area / ratio).sqrt().round().clamp(1, width)
+    top = (draws[3] * (height - erased_height + 1)).floor()
+    left = (draws[4] * (width - erased_width + 1)).floor()
+    chosen = draws[0] < probability
+
+    rows, columns = torch.arange(height), torch.arange(width)
+    in_rows = (rows >= top[:, None]) & (rows < (top + erased_height)[:, None])  # (B, H)
+    in_columns = (columns >= left[:, None]) & (columns < (left + erased_width)[:, None])  # (B, W)
+    mask = (chosen[:, None, None] & in_rows[:, :, None] & in_columns[:, None, :])[:, None]
+    return images.masked_fill(mask.to(images.device), value)

@@ -1,0 +1,75 @@
+"""ResNet backbones by stage, over torchvision's, with re-ID's usual change: the last stage keeps its resolution."""
+
+from pathlib import Path
+
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from common.errors import UserError
+
+NAMES = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
+
+
+class ResNet(nn.Module):
+    """torchvision's ResNet without pooling and classifier, as `stem`, `layer1` ... `layer4` to call one after another.
+
+    For images (B, 3, H, W): stem and layer1 give (H/4, W/4), layer2 (H/8, W/8), layer3 (H/16, W/16), layer4 (H/32, W/32)
+    or, with last_stride 1, (H/16, W/16). `channels`: those of layer1 ... layer4.
+    """
+
+    def __init__(self, network: torchvision.models.ResNet):
+        super().__init__()
+        self.stem = nn.Sequential(network.conv1, network.bn1, network.relu, network.maxpool)
+        self.layer1, self.layer2 = network.layer1, network.layer2
+        self.layer3, self.layer4 = network.layer3, network.layer4
+        self.channels = tuple(
+            (stage[-1].conv3 if hasattr(stage[-1], "conv3") else stage[-1].conv2).out_channels
+            for stage in (self.layer1, self.layer2, self.layer3, self.layer4)
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) -> layer4's map."""
+        return self.layer4(self.layer3(self.layer2(self.layer1(self.stem(images)))))
+
+
+def build_resnet(name: str, *, last_stride: int, pretrained: str) -> ResNet:
+    """A ResNet by stage.
+
+    name: one of NAMES. last_stride: 1 or 2, the stride of layer4's first block (its 3x3 convolution and its shortcut).
+    pretrained: "imagenet" (torchvision's IMAGENET1K_V1, fetched once or found in the torch hub folder), "none", or the
+    path of a torchvision state dict.
+    """
+    if name not in NAMES:
+        raise UserError(f"unknown backbone '{name}': known are {', '.join(NAMES)}")
+    network = getattr(torchvision.models, name)(weights=None)
+    if pretrained != "none":
+        network.load_state_dict(_pretrained_weights(name, pretrained))
+    first = network.layer4[0]
+    # BasicBlock strides in conv1, Bottleneck in conv2.
+    strided = first.conv2 if isinstance(first, torchvision.models.resnet.Bottleneck) else first.conv1
+    strided.stride = first.downsample[0].stride = (last_stride, last_stride)
+    return ResNet(network)
+
+
+def _pretrained_weights(name: str, pretrained: str) -> dict[str, Tensor]:
+    if pretrained == "imagenet":
+        weights = torchvision.models.get_model_weights(name).IMAGENET1K_V1
+        file = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
+        try:
+            return weights.get_state_dict(progress=True, check_hash=True)
+        except (OSError, RuntimeError) as error:
+            raise UserError(
+                f"pretrained: imagenet needs {weights.url}, and it could not be fetched ({error}).\n"
+                f"       Fetch it on a machine that can and put it at {file},\n"
+                f"       or give its path (--set pretrained=FILE), or train from scratch (--set pretrained=none)"
+            ) from None
+    file = Path(pretrained).expanduser()
+    if not file.is_file():
+        raise UserError(f"pretrained: no file {file}. Give 'imagenet', 'none' or the path of a torchvision state dict")
+    try:
+        state = torch.load(file, map_location="cpu", weights_only=True)
+        getattr(torchvision.models, name)(weights=None).load_state_dict(state)
+    except Exception as error:  # whatever is wrong with a foreign file, its user needs its name and what was expected
+        raise UserError(f"pretrained: {file} is not a torchvision state dict of {name}: {error}") from None
+    return state

@@ -1,0 +1,78 @@
+import pytest
+import torch
+import torchvision
+
+from common import backbones
+from common.backbones import build_resnet
+from common.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("name", "channels"), [("resnet18", (64, 128, 256, 512)), ("resnet50", (256, 512, 1024, 2048))]
+)
+@pytest.mark.parametrize("last_stride", [1, 2])
+def test_stages_have_the_promised_channels_and_sizes(name, channels, last_stride):
+    network = build_resnet(name, last_stride=last_stride, pretrained="none").eval()
+    assert network.channels == channels
+    x = network.stem(torch.rand(1, 3, 64, 32))
+    sizes = []
+    for stage in (network.layer1, network.layer2, network.layer3, network.layer4):
+        x = stage(x)
+        sizes.append(tuple(x.shape[1:]))
+    last = (4, 2) if last_stride == 1 else (2, 1)
+    assert sizes == [(c, *size) for c, size in zip(channels, [(16, 8), (8, 4), (4, 2), last], strict=True)]
+
+
+def test_forward_with_stride_2_is_torchvisions():
+    torch.manual_seed(0)
+    reference = torchvision.models.resnet18(weights=None).eval()
+    torch.manual_seed(0)
+    ours = build_resnet("resnet18", last_stride=2, pretrained="none").eval()
+    images = torch.rand(2, 3, 64, 32)
+    pooled = ours(images).mean((2, 3))
+    torch.testing.assert_close(reference.fc(pooled), reference(images))
+
+
+def test_a_state_dict_file_is_loaded(tmp_path):
+    reference = torchvision.models.resnet18(weights=None)
+    torch.save(reference.state_dict(), tmp_path / "weights.pth")
+    ours = build_resnet("resnet18", last_stride=1, pretrained=str(tmp_path / "weights.pth"))
+    torch.testing.assert_close(ours.layer4[0].conv1.weight, reference.layer4[0].conv1.weight)
+
+
+def test_the_cached_imagenet_file_is_loaded_without_the_network(tmp_path, monkeypatch):
+    reference = torchvision.models.resnet18(weights=None)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(torch.hub, "_hub_dir", None)
+    weights = torchvision.models.ResNet18_Weights.IMAGENET1K_V1
+    file = tmp_path / "hub" / "checkpoints" / weights.url.rsplit("/", 1)[1]
+    file.parent.mkdir(parents=True)
+    torch.save(reference.state_dict(), file)
+    ours = build_resnet("resnet18", last_stride=1, pretrained="imagenet")
+    torch.testing.assert_close(ours.layer1[0].conv1.weight, reference.layer1[0].conv1.weight)
+
+
+def test_no_weights_offline_names_the_file_and_the_ways_on(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(torch.hub, "_hub_dir", None)
+
+    def offline(*args, **kwargs):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
+    with pytest.raises(UserError, match=r"resnet50-0676ba61\.pth(.|\n)*pretrained=FILE(.|\n)*pretrained=none"):
+        build_resnet("resnet50", last_stride=1, pretrained="imagenet")
+
+
+def test_bad_weights_and_names_are_refused(tmp_path):
+    with pytest.raises(UserError, match="no file"):
+        build_resnet("resnet18", last_stride=1, pretrained=str(tmp_path / "absent.pth"))
+    (tmp_path / "broken.pth").write_bytes(b"not a checkpoint")
+    with pytest.raises(UserError, match="not a torchvision state dict of resnet18"):
+        build_resnet("resnet18", last_stride=1, pretrained=str(tmp_path / "broken.pth"))
+    torch.save(torchvision.models.resnet34(weights=None).state_dict(), tmp_path / "other.pth")
+    with pytest.raises(UserError, match="not a torchvision state dict of resnet18"):
+        build_resnet("resnet18", last_stride=1, pretrained=str(tmp_path / "other.pth"))
+    with pytest.raises(UserError, match="unknown backbone 'vgg'"):
+        build_resnet("vgg", last_stride=1, pretrained="none")
+    assert "resnet18" in backbones.NAMES

@@ -1,0 +1,112 @@
+"""What every data set is made of: samples in named subsets.
+
+A reader turns a folder in a data set's own layout into a `DataSet`; nothing above it knows about file names.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+SYNTHETIC_MARK = "synthetic.json"  # in a data set's folder: its pictures were drawn, with which size, seed and version
+
+JUNK = -1  # Market-1501's label of bad detections: neither a right nor a wrong answer
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One image of one person. `person` and `camera` are the data set's own labels, not positions in a list."""
+
+    path: Path
+    person: int
+    camera: int
+    modality: str = "visible"
+
+
+@dataclass(frozen=True)
+class Subset:
+    """A named list of samples in a fixed order (sorted file names unless the data set gives a list)."""
+
+    name: str
+    samples: tuple[Sample, ...]
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    @cached_property
+    def persons(self) -> np.ndarray:
+        """(n,) int64, the data set's own identity labels."""
+        return np.array([sample.person for sample in self.samples], dtype=np.int64)
+
+    @cached_property
+    def cameras(self) -> np.ndarray:
+        """(n,) int64."""
+        return np.array([sample.camera for sample in self.samples], dtype=np.int64)
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """(n,) int64 in 0..num_identities-1: the class index of each sample, in the order of sorted persons."""
+        return np.unique(self.persons, return_inverse=True)[1].astype(np.int64)
+
+    @property
+    def num_identities(self) -> int:
+        """Distinct persons, junk not counted."""
+        return len(set(self.persons.tolist()) - {JUNK})
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A data set that was found on disk and read.
+
+    `kind` says whose pictures they are: `real`, or the size of the synthetic stand-in (`demo`, `full`).
+    """
+
+    name: str
+    folder: Path
+    subsets: Mapping[str, Subset]
+    kind: str = field(default="real")
+
+    @property
+    def train(self) -> Subset:
+        return self.subsets["train"]
+
+    @property
+    def query(self) -> Subset:
+        return self.subsets["query"]
+
+    @property
+    def gallery(self) -> Subset:
+        return self.subsets["gallery"]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """16 hex digits over every sample's subset, name, size in bytes, person and camera: changes when the data do."""
+        digest = hashlib.sha256()
+        for subset in self.subsets.values():
+            for sample in subset.samples:
+                name = sample.path.relative_to(self.folder).as_posix()
+                size = sample.path.stat().st_size
+                digest.update(f"{subset.name}|{name}|{size}|{sample.person}|{sample.camera}\n".encode())
+        return digest.hexdigest()[:16]
+
+    @cached_property
+    def counts(self) -> dict[str, dict[str, int]]:
+        """For each subset: images, identities and cameras, as counted in what was read."""
+        return {
+            name: {
+                "images": len(subset),
+                "identities": subset.num_identities,
+                "cameras": len(set(subset.cameras.tolist())),
+            }
+            for name, subset in self.subsets.items()
+        }
+
+
+def kind_of(folder: Path) -> str:
+    """`real`, or the size named in the folder's synthetic mark."""
+    mark = folder / SYNTHETIC_MARK
+    return json.loads(mark.read_text())["size"] if mark.is_file() else "real"

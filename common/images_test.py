@@ -1,0 +1,65 @@
+import shutil
+from collections import namedtuple
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from common.datasets.base import Sample, Subset
+from common.errors import UserError
+from common.images import ImageStore, cache_folder
+
+
+@pytest.fixture
+def subset(tmp_path, monkeypatch):
+    monkeypatch.setenv("REID_DATA", str(tmp_path / "data"))
+    generator = np.random.default_rng(0)
+    samples = []
+    for index, (height, width, mode) in enumerate([(16, 8, "RGB"), (20, 12, "RGB"), (16, 8, "L"), (9, 5, "RGBA")]):
+        path = tmp_path / f"{index}.png"
+        Image.fromarray(generator.integers(0, 256, (height, width, 4), np.uint8)).convert(mode).save(path)
+        samples.append(Sample(path, person=index, camera=1))
+    return Subset("train", tuple(samples))
+
+
+def test_gather_gives_the_resized_rgb_images_asked_for(subset):
+    batch = ImageStore(subset, 16, 8).gather(np.array([2, 0, 2]))
+    assert batch.shape == (3, 3, 16, 8)
+    for got, index in zip(batch.numpy(), [2, 0, 2], strict=True):
+        expected = Image.open(subset.samples[index].path).convert("RGB").resize((8, 16), Image.Resampling.BILINEAR)
+        np.testing.assert_array_equal(got, np.asarray(expected).transpose(2, 0, 1))
+
+
+def test_cached_and_decoded_on_the_fly_are_the_same(subset):
+    indices = np.array([3, 1, 0])
+    cached, decoded = ImageStore(subset, 10, 6), ImageStore(subset, 10, 6, cache=False)
+    assert (cached.gather(indices) == decoded.gather(indices)).all()
+    assert [file.suffix for file in cache_folder().iterdir()] == [".npy"]
+
+
+def test_a_second_store_reads_the_cache_and_a_changed_image_makes_it_anew(subset):
+    first = ImageStore(subset, 16, 8).gather(np.array([0]))
+    [file] = cache_folder().iterdir()
+    written = file.stat().st_mtime_ns
+    ImageStore(subset, 16, 8)
+    assert file.stat().st_mtime_ns == written
+    Image.new("RGB", (8, 16), (1, 2, 3)).save(subset.samples[0].path)
+    assert (ImageStore(subset, 16, 8).gather(np.array([0])) != first).any()
+
+
+@pytest.mark.parametrize("cache", [True, False])
+def test_all_images_that_do_not_decode_are_named(subset, cache):
+    whole = subset.samples[0].path.read_bytes()
+    subset.samples[0].path.write_bytes(whole[: len(whole) // 2])
+    subset.samples[3].path.write_bytes(b"")
+    with pytest.raises(UserError, match=r"2 image\(s\) do not decode(.|\n)*0\.png(.|\n)*3\.png"):
+        ImageStore(subset, 16, 8, cache=cache).gather(np.arange(4))
+    assert not cache_folder().exists() or not list(cache_folder().iterdir())
+
+
+def test_a_full_disk_is_said_before_anything_is_written(subset, monkeypatch):
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10, 10, 0))
+    with pytest.raises(UserError, match=r"0\.0 GB free.*REID_DATA.*cache=false"):
+        ImageStore(subset, 16, 8)
+    assert not list(cache_folder().iterdir())

@@ -1,0 +1,74 @@
+"""Batches of indices, each a function of (seed, epoch) alone: a resumed run sees the batches it would have seen."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from common.errors import UserError
+
+
+class IdentitySampler:
+    """P x K batches: P distinct identities with K images each (Hermans et al., "In Defense of the Triplet Loss").
+
+    An epoch: every identity's images are shuffled and cut into groups of K (a short group is filled up by drawing
+    again from the same identity), and each group is used at most once. So each image comes about once an epoch, and
+    an epoch has about N / (P K) batches. Groups that are left when fewer than P identities have any are dropped.
+    """
+
+    def __init__(self, labels: np.ndarray, identities_per_batch: int, images_per_identity: int, *, seed: int):
+        """labels: (N,) integers, the identity of each image."""
+        labels = np.asarray(labels)
+        self.identities_per_batch = identities_per_batch
+        self.images_per_identity = images_per_identity
+        self.seed = seed
+        order = np.argsort(labels, kind="stable")
+        self.images_of = np.split(order, np.flatnonzero(np.diff(labels[order])) + 1)
+        if len(self.images_of) < identities_per_batch:
+            raise UserError(
+                f"identities_per_batch is {identities_per_batch}, but the training set has only "
+                f"{len(self.images_of)} identities: set identities_per_batch to at most that"
+            )
+
+    def batches(self, epoch: int) -> Iterator[np.ndarray]:
+        """The epoch's batches, each (P * K,) int64 indices with the K images of an identity side by side."""
+        generator = np.random.default_rng([self.seed, epoch])
+        waiting: list[tuple[int, np.ndarray]] = []  # groups whose identity already stands in the batch being filled
+        batch: dict[int, np.ndarray] = {}
+        for identity, group in self._groups(generator):
+            if identity in batch:
+                waiting.append((identity, group))
+                continue
+            batch[identity] = group
+            while len(batch) == self.identities_per_batch:
+                yield np.concatenate(list(batch.values()))
+                batch, waiting = self._refill(waiting)
+        # The tail: what waited is all that is left.
+
+    def num_batches(self, epoch: int) -> int:
+        return sum(1 for _ in self.batches(epoch))
+
+    def _groups(self, generator: np.random.Generator) -> list[tuple[int, np.ndarray]]:
+        """All (identity, K images) of an epoch, an identity's groups spread evenly over it in random order."""
+        K = self.images_per_identity
+        timed = []
+        for identity, images in enumerate(self.images_of):
+            shuffled = generator.permutation(images)
+            short = -len(shuffled) % K
+            if short:
+                replace = len(images) < short
+                shuffled = np.concatenate([shuffled, generator.choice(images, short, replace=replace)])
+            groups = shuffled.reshape(-1, K)
+            times = (np.arange(len(groups)) + generator.random(len(groups))) / len(groups)
+            timed += [(time, identity, group) for time, group in zip(times, groups, strict=True)]
+        timed.sort(key=lambda entry: entry[0])
+        return [(identity, group) for _, identity, group in timed]
+
+    def _refill(self, waiting: list) -> tuple[dict, list]:
+        """The next batch's beginning, from the groups that waited; at most P of them."""
+        batch, still_waiting = {}, []
+        for identity, group in waiting:
+            if identity in batch or len(batch) == self.identities_per_batch:
+                still_waiting.append((identity, group))
+            else:
+                batch[identity] = group
+        return batch, still_waiting
