@@ -57,7 +57,7 @@ def test_unknown_variant_missing_key_and_broken_yaml_are_named(folder):
     with pytest.raises(UserError, match=r"unknown variant 'base'; did you mean 'baseline'\?"):
         load(folder, variant="base")
     (folder / "demo.yaml").write_text("epochs: 3\n")
-    with pytest.raises(UserError, match="unknown config key 'epochs' in .*demo.yaml"):
+    with pytest.raises(UserError, match=r"unknown config key 'epochs' in .*demo\.yaml"):
         load(folder, demo=True)
     (folder / "config.yaml").write_text("num_epochs: 3\nvariants: {full: {}}\n")
     with pytest.raises(UserError, match="'learning_rate' has no value"):

@@ -10,7 +10,7 @@ class UserError(Exception):
 
 
 def command(main: Callable) -> Callable:
-    """Wrap a command's `main`: a UserError becomes one message on stderr and exit code 2, Ctrl-C a line and code 130."""
+    """Wrap a command's `main`: a UserError becomes one message on stderr and exit code 2, Ctrl-C a line and 130."""
 
     @functools.wraps(main)
     def wrapped(*args, **kwargs):

@@ -84,7 +84,7 @@ class DataSet:
 
     @cached_property
     def fingerprint(self) -> str:
-        """16 hex digits over every sample's subset, name, size in bytes, person and camera: changes when the data do."""
+        """16 hex digits over every sample's subset, name, bytes, person and camera: changes when the data do."""
         digest = hashlib.sha256()
         for subset in self.subsets.values():
             for sample in subset.samples:

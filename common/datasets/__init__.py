@@ -1,0 +1,79 @@
+"""Data sets: `open_dataset(name, root)` finds one on disk and reads it, whatever its layout.
+
+With no root the pictures are synthetic: drawn on first use in the real data set's layout, and read by the same reader.
+One more data set is one more module like market1501.py and one more entry in READERS.
+"""
+
+import difflib
+import json
+import os
+import sys
+from pathlib import Path
+from types import ModuleType
+
+from common.datasets import market1501
+from common.datasets.base import SYNTHETIC_MARK, DataSet, Sample, Subset
+from common.errors import UserError
+
+__all__ = ["READERS", "DataSet", "Sample", "Subset", "find_folder", "open_dataset", "reader_of", "synthetic_folder"]
+
+READERS: dict[str, ModuleType] = {market1501.NAME: market1501}
+
+
+def open_dataset(name: str, root: Path | None = None, *, size: str = "demo") -> DataSet:
+    """The data set called `name`.
+
+    root: a folder that holds data sets under their downloads' names, or the data set's own folder; None takes the
+    synthetic data set of this `size` and draws it if absent. (DATA_ROOT is read by the commands, not here.)
+    UserError: unknown name, nothing there, or not in the expected layout.
+    """
+    reader = reader_of(name)
+    if root is not None:
+        return reader.read(find_folder(name, root))
+    folder = synthetic_folder(name, size)
+    _draw_if_absent(folder, name, size)
+    return reader.read(folder)
+
+
+def find_folder(name: str, root: Path) -> Path:
+    """The data set's folder in `root`, under any of its known names. UserError if it is not there."""
+    reader = reader_of(name)
+    root = Path(root).expanduser()
+    candidates = [root / folder for folder in reader.FOLDER_NAMES]
+    found = [folder for folder in candidates if folder.is_dir()]
+    if found:
+        return found[0]
+    if (root / reader.FIRST_FOLDER).is_dir():
+        return root
+    looked = "\n".join(f"  {folder}" for folder in [*candidates, root])
+    raise UserError(f"{name} was not found. Looked in\n{looked}\nExpected below the data root:\n{reader.LAYOUT}")
+
+
+def synthetic_folder(name: str, size: str) -> Path:
+    """Where the drawn data set stands: below `data/` of the repository, or below the environment variable REID_DATA."""
+    data = os.environ.get("REID_DATA") or Path(__file__).resolve().parents[2] / "data"
+    return Path(data) / "synthetic" / size / name
+
+
+def reader_of(name: str) -> ModuleType:
+    """The module that reads this data set. UserError: unknown name."""
+    if name not in READERS:
+        near = difflib.get_close_matches(name, READERS, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise UserError(f"unknown data set {name!r}; known: {', '.join(sorted(READERS))}.{hint}")
+    return READERS[name]
+
+
+def _draw_if_absent(folder: Path, name: str, size: str) -> None:
+    # Imported here: drawing needs the readers, and reading real data needs no drawing.
+    from common.datasets.synthetic import make_dataset
+    from common.datasets.synthetic.difficulty import GENERATOR_VERSION
+
+    mark = folder / SYNTHETIC_MARK
+    if mark.is_file():
+        if json.loads(mark.read_text())["generator_version"] == GENERATOR_VERSION:
+            return
+        print(f"{folder} was drawn by another version of the generator: drawing it anew", file=sys.stderr)
+    else:
+        print(f"no data root given: drawing the synthetic {name} ({size}) into {folder}", file=sys.stderr)
+    make_dataset(folder, like=name, size=size)

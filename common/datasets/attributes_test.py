@@ -1,0 +1,66 @@
+"""Market-1501's attribute file: fields by name in a struct whose halves order them differently."""
+
+import numpy as np
+import pytest
+import scipy.io
+
+from common.datasets.attributes import BINARY, LOWER_COLOURS, UPPER_COLOURS, read_market_attributes
+from common.errors import UserError
+
+FIELDS = [
+    "age",
+    *(field for field, *_ in BINARY),
+    *("up" + c for c in UPPER_COLOURS),
+    *("down" + c for c in LOWER_COLOURS),
+]
+
+
+def _half(labels, twos, fields):
+    """Everything 1 but for the (field, position) pairs in `twos`."""
+    names = np.empty((1, len(labels)), dtype=object)
+    names[0, :] = labels
+    half = {name: np.ones((1, len(labels)), np.uint8) for name in fields}
+    for field, position in twos:
+        half[field][0, position] = 2
+    return {**half, "image_index": names}
+
+
+def _save(path, train, test):
+    scipy.io.savemat(path, {"market_attribute": {"test": test, "train": train}})
+    return path
+
+
+def test_halves_with_other_field_orders_read_alike(tmp_path):
+    twos = [("upred", 0), ("downblue", 0), ("up", 0), ("clothes", 1), ("backpack", 1), ("age", 1)]
+    labels = ["0002", "0010"]
+    path = _save(tmp_path / "a.mat", _half(labels, twos, FIELDS), _half(labels, twos, FIELDS[::-1]))
+    tables = read_market_attributes(path)
+    for table in tables.values():
+        assert table.index.tolist() == [2, 10]
+        assert table["upper_colour"].tolist()[0] == "red"
+        assert table["lower_colour"].tolist()[0] == "blue"
+        assert table["upper_colour"].isna().tolist() == [False, True]
+        assert table["sleeves"].tolist() == ["short", "long"]
+        assert table["lower_type"].tolist() == ["dress", "trousers"]
+        assert table["backpack"].tolist() == ["no", "yes"]
+        assert table["age"].tolist() == ["child", "teenager"]
+
+
+def test_one_identity_is_still_a_table(tmp_path):
+    path = _save(tmp_path / "a.mat", _half(["0002"], [], FIELDS), _half(["0001"], [], FIELDS))
+    assert read_market_attributes(path)["test"].index.tolist() == [1]
+
+
+def test_mistakes_are_named(tmp_path):
+    with pytest.raises(UserError, match=r"no attributes at .*absent\.mat"):
+        read_market_attributes(tmp_path / "absent.mat")
+    garbage = tmp_path / "garbage.mat"
+    garbage.write_bytes(b"this is no MATLAB file" * 20)
+    with pytest.raises(UserError, match="not a Market-1501 attribute file"):
+        read_market_attributes(garbage)
+    whole = _half(["0002"], [], FIELDS)
+    with pytest.raises(UserError, match="no field 'hat'"):
+        read_market_attributes(_save(tmp_path / "b.mat", _half(["0002"], [], [f for f in FIELDS if f != "hat"]), whole))
+    wrong = whole | {"hair": np.full((1, 1), 3, np.uint8)}
+    with pytest.raises(UserError, match="'hair' must hold 1 values from 1 to 2"):
+        read_market_attributes(_save(tmp_path / "c.mat", whole, wrong))

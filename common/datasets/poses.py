@@ -1,0 +1,60 @@
+"""Joints of a data set's images, kept in one JSON file: COCO's keypoint results with file names in place of image ids.
+
+{"dataset": "market1501", "kind": "demo", "fingerprint": "0123...", "joints": ["nose", ...],
+ "images": [{"file_name": "query/0001_c1s1_001051_00.jpg", "keypoints": [x, y, v, ... 17 times]}, ...]}
+x and y are pixels of the image as it is on disk; v is 0 for a joint that is not in the image, 1 hidden, 2 seen.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from common.datasets.base import DataSet
+from common.errors import UserError
+
+COCO_JOINTS = (
+    "nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder", "left_elbow",
+    "right_elbow", "left_wrist", "right_wrist", "left_hip", "right_hip", "left_knee", "right_knee", "left_ankle",
+    "right_ankle",
+)  # fmt: skip
+
+
+def write_poses(path: Path, dataset: DataSet, poses: Mapping[str, np.ndarray]) -> None:
+    """poses: file name below the data set's folder, with forward slashes, to (17, 3) x y v. Rounded to 0.01 pixel."""
+    images = [
+        {"file_name": name, "keypoints": [round(float(value), 2) for value in joints.reshape(-1)]}
+        for name, joints in sorted(poses.items())
+    ]
+    content = {
+        "dataset": dataset.name,
+        "kind": dataset.kind,
+        "fingerprint": dataset.fingerprint,
+        "joints": COCO_JOINTS,
+        "images": images,
+    }
+    path.write_text(json.dumps(content, separators=(",", ":")) + "\n")
+
+
+def read_poses(path: Path, dataset: DataSet) -> dict[str, np.ndarray]:
+    """File name below the data set's folder to (17, 3) float32. Images without a pose are not in the mapping.
+
+    UserError: no such file, not such a file, or made for other images than `dataset` holds.
+    """
+    try:
+        content = json.loads(Path(path).read_text())
+        owner = content["dataset"], content["kind"], content["fingerprint"]
+        images = {image["file_name"]: image["keypoints"] for image in content["images"]}
+        poses = {name: np.array(values, np.float32).reshape(len(COCO_JOINTS), 3) for name, values in images.items()}
+    except FileNotFoundError:
+        raise UserError(f"no joints at {path}: this file is made from the images by a pose network") from None
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path} is not a file of joints ({type(error).__name__}: {error}); make it anew") from None
+    expected = dataset.name, dataset.kind, dataset.fingerprint
+    if owner != expected:
+        raise UserError(
+            f"{path} was made for other images: {' '.join(owner)}; the data set in {dataset.folder} is "
+            f"{' '.join(expected)} (name, kind, fingerprint). Make it anew from these images."
+        )
+    return poses

@@ -1,0 +1,5 @@
+"""Synthetic pedestrians: drawn, not collected; written in the layout of a real data set and read by its reader."""
+
+from common.datasets.synthetic.write import make_dataset
+
+__all__ = ["make_dataset"]
