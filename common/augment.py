@@ -1,7 +1,8 @@
 """Augmentation of a whole batch at once, on the batch's own device, from a seeded generator.
 
-Legend: images (B, C, H, W), uint8 as decoded or float as normalised. Each paper chooses which of these it uses, in which
-order and with which settings. Random draws are made on the CPU, so that a seed gives the same batch on every device.
+Legend: images (B, C, H, W), uint8 as decoded or float as normalised. Each paper chooses which of these it uses, in
+which order and with which settings. Random draws are made on the CPU, so that a seed gives the same batch on every
+device.
 """
 
 import math

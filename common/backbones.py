@@ -14,8 +14,8 @@ NAMES = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 class ResNet(nn.Module):
     """torchvision's ResNet without pooling and classifier, as `stem`, `layer1` ... `layer4` to call one after another.
 
-    For images (B, 3, H, W): stem and layer1 give (H/4, W/4), layer2 (H/8, W/8), layer3 (H/16, W/16), layer4 (H/32, W/32)
-    or, with last_stride 1, (H/16, W/16). `channels`: those of layer1 ... layer4.
+    For images (B, 3, H, W): stem and layer1 give (H/4, W/4), layer2 (H/8, W/8), layer3 (H/16, W/16), layer4 (H/32,
+    W/32) or, with last_stride 1, (H/16, W/16). `channels`: those of layer1 ... layer4.
     """
 
     def __init__(self, network: torchvision.models.ResNet):

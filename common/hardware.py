@@ -1,0 +1,38 @@
+"""The device that a run is on, and the precision that it computes natively."""
+
+import torch
+
+from common.errors import UserError
+
+
+def select_device(name: str) -> torch.device:
+    """`auto` (a GPU if torch can use one, else the CPU), `cpu`, `cuda` or `cuda:N`."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UserError(f"unknown device '{name}': auto, cpu, cuda or cuda:N") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UserError(
+            f"--device {name}: torch {torch.__version__} finds no GPU that it can use here. Use --device cpu; if there "
+            "is a GPU, its driver may be too old for this build of torch: install another with make's TORCH_INDEX"
+        )
+    return device
+
+
+def select_precision(setting: str, device: torch.device) -> str:
+    """`auto` -> bf16 where the device computes it natively, else fp16 on a GPU and fp32 on a CPU."""
+    if setting != "auto":
+        return setting
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp16"  # Ampere and later
+    # torch has no public name for these two questions.
+    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return "bf16" if native else "fp32"
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """The context in which the network runs at the given precision (weights and losses stay float32)."""
+    dtype = torch.float16 if precision == "fp16" else torch.bfloat16
+    return torch.autocast(device.type, dtype=dtype, enabled=precision != "fp32")

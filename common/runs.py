@@ -1,0 +1,314 @@
+"""The bookkeeping of a training run: its directory, settings, checkpoints, log and result record.
+
+`runs/<paper>/<dataset>-<kind>-<variant>-s<seed>/` holds `run.json` (what is run), the resolved `config.yaml`,
+`log.jsonl` (a line an epoch), `last.pth` and `previous.pth`, `curves.png` and, when finished, `result.json`. Files are
+written to a temporary name and renamed, so that an interruption leaves the old one.
+"""
+
+import argparse
+import json
+import math
+import os
+import shutil
+import signal
+import sys
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from tqdm import tqdm
+
+from common import config as configuration
+from common import hardware
+from common.datasets import READERS, open_dataset
+from common.datasets.base import DataSet
+from common.errors import UserError
+from common.provenance import REPOSITORY, describe_machine, paper_folder, source_commit, source_hash
+from common.visualize import training_curves
+
+
+@dataclass
+class Run:
+    """One training run of one paper: what the command line asked for, and the directory where it is kept."""
+
+    paper: str
+    dataset: DataSet
+    variant: str
+    config: Any
+    seed: int
+    device: torch.device
+    directory: Path
+    overridden: bool = False
+    log: list[dict] = field(default_factory=list)
+    train_seconds: float = 0.0
+    trained_images: int = 0
+
+    @classmethod
+    def from_command_line(cls, paper: str, schema: type, argv: list[str]) -> "Run":
+        """Read the command line of a paper's train.py; writes nothing but synthetic data that are missing.
+
+        paper: the package that holds train.py, config.yaml and demo.yaml; schema: its settings' dataclass.
+        """
+        return cls.from_arguments(paper, schema, command_line(paper).parse_args(argv))
+
+    @classmethod
+    def from_arguments(cls, paper: str, schema: type, arguments: argparse.Namespace) -> "Run":
+        overrides = configuration.parse_overrides(arguments.set)
+        config = configuration.load_config(
+            schema,
+            paper_folder(paper),
+            dataset=arguments.dataset,
+            demo=arguments.demo,
+            variant=arguments.variant,
+            overrides=overrides,
+        )
+        device = hardware.select_device(arguments.device)
+        dataset = open_dataset(arguments.dataset, find_data_root(arguments), size="demo" if arguments.demo else "full")
+        demo_settings_elsewhere = ["+demo"] if arguments.demo and dataset.kind != "demo" else []
+        label = "".join(
+            [arguments.variant, *demo_settings_elsewhere, *(f"+{key}={overrides[key]}" for key in sorted(overrides))]
+        ).replace("/", "_")
+        name = f"{dataset.name}-{dataset.kind}-{label}-s{arguments.seed}"
+        directory = arguments.run_dir or runs_folder() / paper / name
+        overridden = bool(overrides) or bool(demo_settings_elsewhere)
+        return cls(paper, dataset, label, config, arguments.seed, device, Path(directory), overridden)
+
+    @classmethod
+    def from_directory(cls, paper: str, schema: type, directory: Path, device: str = "auto") -> "Run":
+        """The run that a directory holds, with the settings and the data set that it was begun with."""
+        identity = read_json(directory / "run.json")
+        if identity is None:
+            raise UserError(f"{directory} is not a run directory: it has no run.json")
+        if identity["paper"] != paper:
+            raise UserError(f"{directory} holds a run of {identity['paper']}, not of {paper}")
+        config = configuration.load_resolved(schema, directory / "config.yaml")
+        dataset = READERS[identity["dataset"]].read(Path(identity["data_folder"]))
+        variant, seed = identity["variant"], identity["seed"]
+        return cls(paper, dataset, variant, config, seed, hardware.select_device(device), directory)
+
+    @property
+    def precision(self) -> str:
+        """bf16, fp16 or fp32."""
+        return hardware.select_precision(self.config.precision, self.device)
+
+    def autocast(self) -> torch.autocast:
+        return hardware.autocast(self.device, self.precision)
+
+    def gradient_scaler(self) -> torch.amp.GradScaler:
+        """Loss scaling, which only fp16 needs; does nothing otherwise."""
+        return torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
+
+    # ---------------------------------------------------------------- state
+
+    def identity(self) -> dict:
+        """What makes two runs the same: results may be reused when all of it is equal."""
+        return {
+            "paper": self.paper,
+            "config_hash": configuration.config_hash(self.config),
+            "data_fingerprint": self.dataset.fingerprint,
+            "seed": self.seed,
+            "source_hash": source_hash(self.paper),
+        }
+
+    def state(self) -> str:
+        """`new`, `interrupted`, `finished`, `stale` (finished by other source code) or `different` (another run's)."""
+        there = read_json(self.directory / "run.json")
+        if there is None:
+            return "new"
+        asked = self.identity()
+        if any(there.get(key) != asked[key] for key in asked if key != "source_hash"):
+            return "different"
+        result = read_json(self.directory / "result.json")
+        if result is None:
+            return "interrupted"
+        return "finished" if result["source_hash"] == asked["source_hash"] else "stale"
+
+    def begin(self, *, resume: bool, force: bool) -> None:
+        """Take the directory: make it, or go on in it. Raises UserError rather than overwrite what is there."""
+        state = self.state()
+        if force and state != "new":
+            shutil.rmtree(self.directory)
+        elif state == "different":
+            raise UserError(
+                f"{self.directory} holds a run of another paper, config, seed or data set: name another --run-dir, "
+                "or replace it with --force"
+            )
+        elif state in ("finished", "stale"):
+            print(f"{self.directory} is finished already (--force trains it again)", file=sys.stderr)
+            raise SystemExit(0)
+        elif state == "interrupted" and not resume:
+            raise UserError(
+                f"{self.directory} holds an interrupted run: go on with --resume, or start anew with --force"
+            )
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            found = {"dataset": self.dataset.name, "data_folder": str(self.dataset.folder), "variant": self.variant}
+            write_text(self.directory / "run.json", json.dumps(self.identity() | found, indent=1))
+            settings = yaml.safe_dump(configuration.config_dict(self.config), sort_keys=False)
+            write_text(self.directory / "config.yaml", settings)
+        except OSError as error:
+            raise UserError(f"the run directory {self.directory} cannot be written: {error}") from None
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # both stop as Ctrl-C does
+
+    # ---------------------------------------------------------------- training
+
+    def restore(self, **parts: Any) -> int:
+        """Load the last checkpoint into the given parts (model, optimiser, scaler); returns its epoch, 0 if none."""
+        file = self.directory / "last.pth"
+        if not file.is_file():
+            return 0
+        try:
+            checkpoint = torch.load(file, map_location="cpu", weights_only=True)
+            for name, part in parts.items():
+                part.load_state_dict(checkpoint[name])
+        except Exception as error:  # a damaged archive fails in many ways; all mean the same to its user
+            raise UserError(
+                f"{file} cannot be used ({type(error).__name__}: {error}). To go on from the epoch before: "
+                f"mv '{self.directory / 'previous.pth'}' '{file}', or start anew with --force"
+            ) from None
+        self.log = checkpoint["log"]
+        self.train_seconds, self.trained_images = checkpoint["train_seconds"], checkpoint["trained_images"]
+        return checkpoint["epoch"]
+
+    def seed_epoch(self, epoch: int) -> None:
+        """Seed torch's global generator (epoch 0: initialisation; later: dropout), so that a resumed epoch is equal."""
+        torch.manual_seed(int(np.random.SeedSequence([self.seed, epoch]).generate_state(1)[0]))
+
+    def progress(self, epoch: int, num_epochs: int) -> tqdm:
+        """A bar over all images of all epochs, with the time left."""
+        size = len(self.dataset.train)
+        bar = tqdm(
+            initial=epoch * size,
+            total=num_epochs * size,
+            desc=f"{self.variant} s{self.seed}",
+            unit="image",
+            disable=None,
+        )
+        self._epoch_started = time.monotonic()
+        return bar
+
+    def check_finite(self, terms: dict[str, float], epoch: int, step: int) -> None:
+        """Stop the run when a loss term is NaN or infinite."""
+        if not all(math.isfinite(value) for value in terms.values()):
+            file = self.directory / "last.pth"
+            kept = f"the last good checkpoint is {file}" if file.is_file() else "no epoch was finished before"
+            raise UserError(
+                f"the loss is not finite in epoch {epoch}, step {step}: "
+                f"{', '.join(f'{name} {value}' for name, value in terms.items())}; {kept}. "
+                "Try --set precision=fp32 or a lower learning rate"
+            )
+
+    def finish_epoch(self, epoch: int, entry: dict[str, float], num_images: int, **parts: Any) -> None:
+        """Log an epoch and write its checkpoint; the one before stays as previous.pth."""
+        seconds = time.monotonic() - self._epoch_started
+        self.train_seconds += seconds
+        self.trained_images += num_images
+        self.log.append({"epoch": epoch, **entry, "seconds": round(seconds, 2)})
+        checkpoint = {
+            **{name: part.state_dict() for name, part in parts.items()},
+            "epoch": epoch,
+            "log": self.log,
+            "train_seconds": self.train_seconds,
+            "trained_images": self.trained_images,
+        }
+        last, partial = self.directory / "last.pth", self.directory / "last.pth.partial"
+        with open(partial, "wb") as file:
+            torch.save(checkpoint, file)
+            file.flush()
+            os.fsync(file.fileno())
+        if last.is_file():
+            last.replace(self.directory / "previous.pth")
+        partial.replace(last)
+        write_text(self.directory / "log.jsonl", "".join(json.dumps(line) + "\n" for line in self.log))
+        if not sys.stderr.isatty():
+            terms = "  ".join(f"{name} {value:.4g}" for name, value in entry.items())
+            print(f"{self.variant} s{self.seed}  epoch {epoch}  {terms}  {seconds:.0f} s", file=sys.stderr, flush=True)
+        self._epoch_started = time.monotonic()
+
+    def finish(self, scores: dict[str, float], evaluate_seconds: float, model: dict[str, int]) -> dict:
+        """Write the result record and the training curves; returns the record.
+
+        scores: fractions, of the last epoch's weights; model: num_parameters and macs.
+        """
+        if self.log:
+            training_curves(self.log, self.directory / "curves.png")
+        record = {
+            "paper": self.paper,
+            "run": self.directory.name,
+            "dataset": self.dataset.name,
+            "kind": self.dataset.kind,
+            "variant": self.variant,
+            "seed": self.seed,
+            "scores": scores,
+            "num_epochs": self.config.num_epochs,
+            "config": configuration.config_dict(self.config),
+            "config_hash": configuration.config_hash(self.config),
+            "unmodified_config": not self.overridden,
+            "source_hash": source_hash(self.paper),
+            "data": {
+                "name": self.dataset.name,
+                "kind": self.dataset.kind,
+                "fingerprint": self.dataset.fingerprint,
+                "counts": self.dataset.counts,
+            },
+            "model": model,
+            "seconds": {"train": round(self.train_seconds, 1), "evaluate": round(evaluate_seconds, 1)},
+            "images_per_second": round(self.trained_images / self.train_seconds, 1) if self.train_seconds else None,
+            "machine": describe_machine(self.device, self.precision),
+            **source_commit(),
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+            "log": self.log,
+        }
+        write_text(self.directory / "result.json", json.dumps(record, indent=1))
+        return record
+
+
+def command_line(paper: str) -> argparse.ArgumentParser:
+    """The command line that every paper's train.py has."""
+    parser = argparse.ArgumentParser(prog=f"python -m {paper}.train", description=f"Train and evaluate {paper}.")
+    parser.add_argument("--demo", action="store_true", help="demo size: synthetic pedestrians, minutes on two cores")
+    parser.add_argument("--dataset", default="market1501")
+    parser.add_argument("--data-root", type=Path, help="folder of the real data sets (also the DATA_ROOT variable)")
+    parser.add_argument("--variant", default="full", help="a section of variants in config.yaml")
+    parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="change a setting")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument("--run-dir", type=Path, help="default: runs/<paper>/<dataset>-<kind>-<variant>-s<seed>")
+    parser.add_argument("--resume", action="store_true", help="go on from the last finished epoch, if there is one")
+    parser.add_argument("--force", action="store_true", help="train again, replacing what is in the run directory")
+    return parser
+
+
+def find_data_root(arguments: argparse.Namespace) -> Path | None:
+    """--data-root, else DATA_ROOT; a --demo run takes real data only when asked by --data-root."""
+    if arguments.data_root is not None:
+        return arguments.data_root
+    variable = os.environ.get("DATA_ROOT")
+    return Path(variable) if variable and not arguments.demo else None
+
+
+def runs_folder() -> Path:
+    """`runs` in the repository, or the folder that REID_RUNS names."""
+    return Path(os.environ.get("REID_RUNS", REPOSITORY / "runs"))
+
+
+def read_json(file: Path) -> dict | None:
+    """A JSON file's contents, None where there is no file."""
+    try:
+        return json.loads(file.read_text())
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except json.JSONDecodeError as error:
+        raise UserError(f"{file} is not valid JSON ({error}): remove its folder, or restore the file") from None
+
+
+def write_text(file: Path, text: str) -> None:
+    """Write a small file whole or not at all."""
+    partial = file.with_name(file.name + ".partial")
+    partial.write_text(text)
+    partial.replace(file)

@@ -1,0 +1,196 @@
+import json
+import signal
+import sys
+
+import pytest
+import torch
+from PIL import Image
+from pydantic.dataclasses import dataclass
+
+from common.errors import UserError
+from common.runs import Run, command_line, read_json
+
+
+@dataclass(frozen=True)
+class Config:
+    num_epochs: int
+    width: int
+    precision: str
+
+
+@pytest.fixture
+def start(tmp_path, monkeypatch):
+    """Read a command line of a paper that exists only in this test, on a data set of nine blank pictures."""
+    package = tmp_path / "my_paper"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "train.py").write_text("first = 1\n")
+    (package / "config.yaml").write_text(
+        "num_epochs: 3\nwidth: 4\nprecision: fp32\nvariants: {full: {}, thin: {width: 2}}\n"
+    )
+    (package / "demo.yaml").write_text("num_epochs: 2\n")
+    folder = tmp_path / "data" / "market1501"
+    for subset in ("bounding_box_train", "query", "bounding_box_test"):
+        (folder / subset).mkdir(parents=True)
+        for person, camera in ((2, 1), (2, 2), (7, 1)):
+            Image.new("RGB", (4, 8)).save(folder / subset / f"{person:04d}_c{camera}s1_000001_01.jpg")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "my_paper", raising=False)  # another test's
+    monkeypatch.setenv("REID_RUNS", str(tmp_path / "runs"))
+    monkeypatch.delenv("DATA_ROOT", raising=False)
+    handler = signal.getsignal(signal.SIGTERM)
+
+    def start(*words):
+        return Run.from_command_line(
+            "my_paper", Config, ["--data-root", str(tmp_path / "data"), "--device", "cpu", *words]
+        )
+
+    yield start
+    signal.signal(signal.SIGTERM, handler)
+
+
+def train(run, model, epochs, **flags):
+    """One Linear layer whose weight counts the epochs it has seen."""
+    run.begin(**{"resume": False, "force": False} | flags)
+    last = run.restore(model=model)
+    run.progress(last, run.config.num_epochs)
+    for epoch in range(last + 1, epochs + 1):
+        run.seed_epoch(epoch)
+        with torch.no_grad():
+            model.weight += 1
+        run.finish_epoch(epoch, {"loss": 1.0 / epoch}, 8, model=model)
+    return last
+
+
+def layer():
+    model = torch.nn.Linear(1, 1, bias=False)
+    torch.nn.init.zeros_(model.weight)
+    return model
+
+
+def test_directories_say_data_set_kind_variant_changes_and_seed(start, tmp_path):
+    assert start().directory == tmp_path / "runs" / "my_paper" / "market1501-real-full-s0"
+    assert start("--variant", "thin", "--seed", "3").directory.name == "market1501-real-thin-s3"
+    assert start("--set", "width=9", "num_epochs=1").directory.name == "market1501-real-full+num_epochs=1+width=9-s0"
+    assert start("--demo").directory.name == "market1501-real-full+demo-s0"
+    assert start("--run-dir", str(tmp_path / "x")).directory == tmp_path / "x"
+
+
+def test_an_interrupted_run_goes_on_from_its_last_epoch_and_a_finished_one_is_left_alone(start):
+    model = layer()
+    run = start()
+    assert run.state() == "new"
+    train(run, model, epochs=2)
+    assert start().state() == "interrupted"
+    with pytest.raises(UserError, match="--resume"):
+        start().begin(resume=False, force=False)
+
+    model = layer()
+    run = start()
+    assert train(run, model, epochs=3, resume=True) == 2
+    assert model.weight.item() == 3
+    assert [entry["epoch"] for entry in run.log] == [1, 2, 3]
+    record = run.finish({"mAP": 0.5}, 1.0, {"macs": 1})
+    assert record["data"]["counts"]["train"] == {"images": 3, "identities": 2, "cameras": 2}
+    assert record["kind"] == "real" and record["unmodified_config"] and record["num_epochs"] == 3
+    assert json.loads((run.directory / "result.json").read_text()) == record
+    assert (run.directory / "curves.png").is_file()
+    assert start().state() == "finished"
+    with pytest.raises(SystemExit) as stop:
+        start().begin(resume=True, force=False)
+    assert stop.value.code == 0
+
+    model = layer()
+    assert train(start(), model, epochs=1, force=True) == 0
+    assert not (run.directory / "result.json").exists()
+
+
+def test_changed_source_is_stale_and_changed_settings_are_another_run(start, tmp_path):
+    run = start()
+    train(run, layer(), epochs=3)
+    run.finish({"mAP": 0.5}, 1.0, {})
+    (tmp_path / "my_paper" / "train_test.py").write_text("a test changes nothing\n")
+    assert start().state() == "finished"
+    (tmp_path / "my_paper" / "train.py").write_text("second = 2\n")
+    assert start().state() == "stale"
+    (tmp_path / "my_paper" / "config.yaml").write_text(
+        "num_epochs: 4\nwidth: 4\nprecision: fp32\nvariants: {full: {}}\n"
+    )
+    assert start().state() == "different"
+    with pytest.raises(UserError, match="another paper, config, seed or data set"):
+        start().begin(resume=True, force=False)
+
+
+def test_changed_data_are_another_run(start, tmp_path):
+    train(start(), layer(), epochs=1)
+    Image.new("RGB", (4, 9)).save(tmp_path / "data" / "market1501" / "query" / "0009_c1s1_000001_01.jpg")
+    assert start().state() == "different"
+
+
+def test_a_truncated_checkpoint_is_refused_and_the_one_before_named(start):
+    run = start()
+    train(run, layer(), epochs=2)
+    last = run.directory / "last.pth"
+    last.write_bytes(last.read_bytes()[:200])
+    with pytest.raises(UserError, match=r"last\.pth cannot be used(.|\n)*previous\.pth"):
+        start().restore(model=layer())
+    (run.directory / "previous.pth").rename(last)
+    model = layer()
+    assert start().restore(model=model) == 1
+    assert model.weight.item() == 1
+
+
+def test_a_loss_that_is_not_finite_names_its_terms_and_the_last_good_checkpoint(start):
+    run = start()
+    run.check_finite({"loss": 1.0}, 1, 0)
+    with pytest.raises(UserError, match=r"epoch 1, step 4: loss nan, triplet inf; no epoch was finished"):
+        run.check_finite({"loss": float("nan"), "triplet": float("inf")}, 1, 4)
+    train(run, layer(), epochs=1)
+    with pytest.raises(UserError, match=r"last good checkpoint is .*last\.pth"):
+        run.check_finite({"loss": float("nan")}, 2, 0)
+
+
+def test_an_unwritable_directory_and_an_unusable_device_are_said(start, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="cannot be written"):
+        start("--run-dir", str(tmp_path / "file" / "run")).begin(resume=False, force=False)
+    with pytest.raises(UserError, match="unknown device 'tpu9'"):
+        start("--device", "tpu9")
+    if not torch.cuda.is_available():
+        with pytest.raises(UserError, match="no GPU that it can use"):
+            start("--device", "cuda")
+
+
+def test_a_run_is_found_again_from_its_directory(start):
+    run = start("--variant", "thin", "--seed", "4")
+    train(run, layer(), epochs=1)
+    again = Run.from_directory("my_paper", Config, run.directory, "cpu")
+    assert (again.config, again.seed, again.variant) == (run.config, 4, "thin")
+    assert again.dataset.fingerprint == run.dataset.fingerprint
+    with pytest.raises(UserError, match="not of other_paper"):
+        Run.from_directory("other_paper", Config, run.directory)
+    with pytest.raises(UserError, match=r"no run\.json"):
+        Run.from_directory("my_paper", Config, run.directory.parent)
+
+
+def test_epochs_seed_dropout_alike_in_a_resumed_run(start):
+    run = start()
+    run.seed_epoch(5)
+    first = torch.rand(3)
+    run.seed_epoch(5)
+    assert torch.equal(torch.rand(3), first)
+    run.seed_epoch(6)
+    assert not torch.equal(torch.rand(3), first)
+
+
+def test_a_demo_takes_real_data_only_when_the_command_line_says_so(monkeypatch, tmp_path):
+    from common.runs import find_data_root
+
+    parser = command_line("ndmf_net")
+    monkeypatch.setenv("DATA_ROOT", "/real")
+    assert str(find_data_root(parser.parse_args([]))) == "/real"
+    assert find_data_root(parser.parse_args(["--demo"])) is None
+    assert str(find_data_root(parser.parse_args(["--demo", "--data-root", "/other"]))) == "/other"
+    monkeypatch.delenv("DATA_ROOT")
+    assert find_data_root(parser.parse_args([])) is None
+    assert read_json(tmp_path / "absent.json") is None
