@@ -1,0 +1,1 @@
+"""NDMF-Net: Neighboring-Part Dependency Mining and Feature Fusion Network (IEEE Access 2023)."""

@@ -1,0 +1,53 @@
+"""Score a finished run again: `python -m ndmf_net.evaluate RUN_DIR`."""
+
+import argparse
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from common.errors import UserError, command
+from common.evaluation import evaluate_single_query
+from common.runs import Run
+
+from .model import NDMFNet
+from .train import Config, build_model, embedder
+
+
+@dataclass(frozen=True)
+class LoadedRun:
+    """A trained network in evaluation mode; `embed` takes images (B, 3, H, W) uint8 to test features (B, D)."""
+
+    run: Run
+    model: NDMFNet
+    embed: Callable[[Tensor], Tensor]
+
+
+def load_run(directory: Path, device: str = "auto") -> LoadedRun:
+    """The network of a run directory's last checkpoint. Raises UserError where there is none."""
+    run = Run.from_directory(__package__, Config, Path(directory), device)
+    model = build_model(replace(run.config, pretrained="none"), run.dataset.train.num_identities)
+    if run.restore(model=model) == 0:
+        raise UserError(f"{directory} has no checkpoint: no epoch was finished there")
+    model = model.to(run.device, memory_format=torch.channels_last).eval()
+    return LoadedRun(run, model, embedder(model, run))
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog=f"python -m {__package__}.evaluate", description=__doc__)
+    parser.add_argument("run_directory", type=Path)
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    arguments = parser.parse_args(argv)
+    loaded = load_run(arguments.run_directory, arguments.device)
+    config = loaded.run.config
+    scores = evaluate_single_query(loaded.embed, loaded.run.dataset, config.height, config.width, cache=config.cache)
+    for name, value in scores.items():
+        print(f"{name:18s} {value:.1%}" if isinstance(value, float) else f"{name:18s} {value}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,195 @@
+"""Neighboring-Part Dependency Mining and Feature Fusion Network for Person Re-Identification.
+
+Zhu, Zhou, Zhu, Ma, IEEE Access 2023. This is a ResNet with its last stride at 1, with:
+  - PHAM after layer1 and after layer3 (eq. 6): channel attention for each horizontal part (PCAM, eq. 1-3), then spatial
+    attention (SAM, eq. 4-5); the attended map goes on into the next stage and into the NDEM of its own;
+  - NDEM on the same two maps (eq. 8): a two-layer bidirectional LSTM over the sequence of parts;
+  - their fusion with the backbone's feature (eq. 9-10).
+
+Shapes: B images, C channels, H x W of a feature map, N parts, R the LSTM's hidden size, m the size of f_D.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from common.backbones import build_resnet
+
+
+class NDMFNet(nn.Module):
+    """The network with any of its modules left out, as in Table 5; without any it is the baseline.
+
+    images: (B, 3, height, width), normalised. Raises ValueError when a map has fewer rows than `num_parts`.
+    """
+
+    def __init__(
+        self,
+        num_identities: int,
+        *,
+        backbone: str,
+        last_stride: int,
+        pretrained: str,
+        height: int,
+        width: int,
+        pcam: bool,
+        sam: bool,
+        ndem: bool,
+        num_parts: int,
+        part_features: str,
+        lstm_hidden_size: int,
+        dependency_size: int,
+        feature_size: int,
+        bnneck: bool,
+    ):
+        super().__init__()
+        self.backbone = build_resnet(backbone, last_stride=last_stride, pretrained=pretrained)
+        channels1, _, channels3, channels4 = self.backbone.channels
+        (height1, width1), (height3, width3) = (-(-height // 4), -(-width // 4)), (-(-height // 16), -(-width // 16))
+        if (pcam or ndem) and num_parts > min(height1, height3):
+            raise ValueError(f"num_parts is {num_parts}, but layer3's map has only {height3} rows at height {height}")
+
+        self.attention1 = part_level_hybrid_attention(channels1, num_parts, pcam=pcam, sam=sam)
+        self.attention3 = part_level_hybrid_attention(channels3, num_parts, pcam=pcam, sam=sam)
+        self.dependency1 = self.dependency3 = self.fusion = None
+        self.feature_size = channels4
+        if ndem:
+            sizes = {"hidden_size": lstm_hidden_size, "out_features": dependency_size, "part_features": part_features}
+            self.dependency1 = NeighboringPartDependency(channels1, height1, width1, num_parts, **sizes)
+            self.dependency3 = NeighboringPartDependency(channels3, height3, width3, num_parts, **sizes)
+            self.fusion = nn.Linear(channels4 + dependency_size, feature_size, bias=False)  # eq. 10
+            self.feature_size = feature_size
+        self.neck = batch_norm_neck(self.feature_size) if bnneck else nn.Identity()
+        self.classifier = nn.Linear(self.feature_size, num_identities, bias=False)
+        nn.init.normal_(self.classifier.weight, std=0.001)  # ASSUMED: not stated; uniform predictions at the start
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """The feature that the triplet loss reads, f_F or f_B (B, D), and the identity logits (B, num_identities)."""
+        x1, x3, x4 = self.feature_maps(images)
+        feature = x4.mean((2, 3))  # f_B
+        if self.fusion is not None:
+            f_D = self.dependency1(x1) + self.dependency3(x3)  # eq. 9
+            feature = self.fusion(torch.cat([feature, f_D], dim=1))  # eq. 10
+        return feature, self.classifier(self.neck(feature))
+
+    def embed(self, images: Tensor) -> Tensor:
+        """The feature that is compared at test time: (B, D), L2-normalised."""
+        feature, _ = self(images)
+        return functional.normalize(self.neck(feature).float(), dim=1)
+
+    def feature_map(self, images: Tensor) -> Tensor:
+        """Layer4's map (B, C, h, w), what Fig. 8 shows."""
+        return self.feature_maps(images)[2]
+
+    def feature_maps(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The maps after layer1 and layer3, attended, and after layer4."""
+        x1 = self.attention1(self.backbone.layer1(self.backbone.stem(images)))
+        x3 = self.attention3(self.backbone.layer3(self.backbone.layer2(x1)))
+        return x1, x3, self.backbone.layer4(x3)
+
+
+def part_level_hybrid_attention(channels: int, num_parts: int, *, pcam: bool, sam: bool) -> nn.Sequential:
+    """PHAM, eq. 6: SAM(PCAM(x)). Table 5's rows leave one or both out."""
+    modules: list[nn.Module] = []
+    if pcam:
+        modules.append(PartLevelChannelAttention(channels, num_parts))
+    if sam:
+        modules.append(SpatialAttention())
+    return nn.Sequential(*modules)
+
+
+class PartLevelChannelAttention(nn.Module):
+    """PCAM, eq. 1-3: each horizontal part has its own channel attention, sigmoid(W_i cat(GAP(x_i), GMP(x_i)))."""
+
+    def __init__(self, channels: int, num_parts: int):
+        super().__init__()
+        self.num_parts = num_parts
+        self.weight = nn.Parameter(torch.empty(num_parts, channels, 2 * channels))  # W_i of eq. 1, one for each part
+        bound = (2 * channels) ** -0.5  # as nn.Linear does
+        nn.init.uniform_(self.weight, -bound, bound)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, H, W). Parts are those of torch.tensor_split where N does not divide H."""
+        # Rows first: within a part every row has W pixels, so the mean of the rows' means is the part's mean.
+        row_means = x.mean(3).tensor_split(self.num_parts, dim=2)
+        row_maxima = x.amax(3).tensor_split(self.num_parts, dim=2)
+        pooled = torch.stack(
+            [
+                torch.cat([mean.mean(2), maximum.amax(2)], dim=1)
+                for mean, maximum in zip(row_means, row_maxima, strict=True)
+            ]
+        )  # (N, B, 2C)
+        attention = torch.sigmoid(
+            torch.bmm(pooled, self.weight.transpose(1, 2))
+        )  # (N, B, C), eq. 1 for all parts at once
+        rows_of_part = torch.tensor([part.shape[2] for part in row_means], device=x.device)
+        attention = attention.permute(1, 2, 0).repeat_interleave(rows_of_part, dim=2, output_size=x.shape[2])
+        return x * attention[..., None]  # eq. 2-3
+
+
+class SpatialAttention(nn.Module):
+    """SAM, eq. 4-5: sigmoid(conv3x3(cat(mean over channels, maximum over channels)))."""
+
+    def __init__(self):
+        super().__init__()
+        self.convolution = nn.Conv2d(2, 1, kernel_size=3, padding=1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, H, W)."""
+        descriptors = torch.cat([x.mean(1, keepdim=True), x.amax(1, keepdim=True)], dim=1)
+        return x * torch.sigmoid(self.convolution(descriptors))
+
+
+class NeighboringPartDependency(nn.Module):
+    """NDEM, eq. 8: f_D = sigmoid(W cat(LSTM(phi(x)))), W in R^(m x 2NR).
+
+    phi makes the sequence of N parts: `flatten` (each part flattened to C * rows * W, zeros below the shorter parts
+    where N does not divide H) or `pool` (each part averaged to C).
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        height: int,
+        width: int,
+        num_parts: int,
+        *,
+        hidden_size: int,
+        out_features: int,
+        part_features: str,
+    ):
+        super().__init__()
+        self.num_parts, self.part_features = num_parts, part_features
+        tallest = -(-height // num_parts)
+        in_features = channels * tallest * width if part_features == "flatten" else channels
+        # 2R for each step: the two directions of Fig. 1(c)'s D_ij.
+        self.lstm = nn.LSTM(in_features, hidden_size, num_layers=2, bidirectional=True, batch_first=True)
+        self.linear = nn.Linear(2 * num_parts * hidden_size, out_features, bias=False)
+        self._initialise_by_fan_in()
+
+    def _initialise_by_fan_in(self) -> None:
+        # nn.LSTM scales by 1/sqrt(R) whatever the inputs' number; with 65,536 of them the gates would start saturated.
+        for name, weight in self.lstm.named_parameters():
+            if name.startswith("weight_ih"):
+                bound = weight.shape[1] ** -0.5
+                nn.init.uniform_(weight, -bound, bound)
+
+    def sequence(self, x: Tensor) -> Tensor:
+        """phi: (B, C, H, W) -> (B, N, in_features)."""
+        parts = x.tensor_split(self.num_parts, dim=2)
+        if self.part_features == "pool":
+            return torch.stack([part.mean((2, 3)) for part in parts], dim=1)
+        tallest = parts[0].shape[2]
+        padded = [functional.pad(part, (0, 0, 0, tallest - part.shape[2])) for part in parts]
+        return torch.stack([part.flatten(1) for part in padded], dim=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> f_D (B, m), each in (0, 1)."""
+        states, _ = self.lstm(self.sequence(x))
+        return torch.sigmoid(self.linear(states.flatten(1)))
+
+
+def batch_norm_neck(size: int) -> nn.BatchNorm1d:
+    """Luo et al., "A Strong Baseline and Batch Normalization Neck": batch norm without a learned shift."""
+    neck = nn.BatchNorm1d(size)
+    neck.bias.requires_grad_(False)
+    return neck

@@ -1,0 +1,225 @@
+"""NDMF-Net's modules against the paper's equations written out plainly."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from common.config import load_config
+from common.errors import UserError
+from common.runs import paper_folder
+from ndmf_net.losses import smoothed_cross_entropy
+from ndmf_net.model import NeighboringPartDependency, PartLevelChannelAttention, SpatialAttention
+from ndmf_net.train import Config, build_model, learning_rate
+
+ROWS = ["baseline", "pcam", "sam", "ndem", "full"]
+
+
+def config(variant="full", *, demo=True, **overrides):
+    folder = paper_folder("ndmf_net")
+    return load_config(Config, folder, dataset="market1501", demo=demo, variant=variant, overrides=overrides)
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+@pytest.mark.parametrize(("height", "N"), [(8, 4), (8, 8), (8, 1), (7, 3), (8, 6)])
+def test_pcam_is_eq_1_to_3(height, N):
+    torch.manual_seed(0)
+    C, W = 5, 3
+    module = PartLevelChannelAttention(C, N).double()
+    x = torch.randn(2, C, height, W, dtype=torch.float64)
+    output = module(x).detach().numpy()
+    for b in range(2):
+        row = 0
+        for i, rows in enumerate(len(part) for part in np.array_split(np.arange(height), N)):
+            part = x[b, :, row : row + rows].numpy()
+            descriptor = np.concatenate([part.mean((1, 2)), part.max((1, 2))])
+            attention = sigmoid(module.weight[i].detach().numpy() @ descriptor)
+            np.testing.assert_allclose(output[b, :, row : row + rows], part * attention[:, None, None], atol=1e-12)
+            row += rows
+
+
+def test_sam_is_eq_4_and_5():
+    torch.manual_seed(0)
+    module = SpatialAttention().double()
+    x = torch.randn(2, 6, 5, 4, dtype=torch.float64)
+    output = module(x).detach().numpy()
+    kernel = module.convolution.weight.detach().numpy()[0]
+    for b in range(2):
+        descriptors = np.stack([x[b].numpy().mean(0), x[b].numpy().max(0)])
+        padded = np.pad(descriptors, ((0, 0), (1, 1), (1, 1)))
+        for row in range(5):
+            for column in range(4):
+                attention = sigmoid((kernel * padded[:, row : row + 3, column : column + 3]).sum())
+                expected = x[b, :, row, column].numpy() * attention
+                np.testing.assert_allclose(output[b, :, row, column], expected, atol=1e-12)
+
+
+def lstm_direction(parameters, sequence):
+    """Eq. 7, step by step; torch stacks the weights as input, forget, candidate, output."""
+    W_x, W_h, b_x, b_h = parameters
+    R = W_h.shape[1]
+    h, C, states = np.zeros(R), np.zeros(R), []
+    for x_t in sequence:
+        i_t, f_t, candidate, o_t = np.split(W_x @ x_t + b_x + W_h @ h + b_h, 4)
+        C = sigmoid(f_t) * C + sigmoid(i_t) * np.tanh(candidate)
+        h = sigmoid(o_t) * np.tanh(C)
+        states.append(h)
+    return states
+
+
+@pytest.mark.parametrize(("height", "N"), [(8, 4), (7, 3)])
+def test_ndem_is_eq_7_and_8(height, N):
+    torch.manual_seed(0)
+    C, W, R, m = 3, 2, 4, 5
+    module = NeighboringPartDependency(C, height, W, N, hidden_size=R, out_features=m, part_features="flatten").double()
+    x = torch.randn(2, C, height, W, dtype=torch.float64)
+    output = module(x).detach().numpy()
+    weights = {name: parameter.detach().numpy() for name, parameter in module.lstm.named_parameters()}
+    tallest = math.ceil(height / N)
+    for b in range(2):
+        sequence = []
+        for part in np.array_split(x[b].numpy(), N, axis=1):
+            padded = np.zeros((C, tallest, W))
+            padded[:, : part.shape[1]] = part
+            sequence.append(padded.reshape(-1))
+        for layer in range(2):
+            directions = []
+            for suffix, order in (("", 1), ("_reverse", -1)):
+                names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+                parameters = [weights[f"{name}_l{layer}{suffix}"] for name in names]
+                directions.append(lstm_direction(parameters, sequence[::order])[::order])
+            sequence = [np.concatenate(pair) for pair in zip(*directions, strict=True)]
+        f_D = sigmoid(module.linear.weight.detach().numpy() @ np.concatenate(sequence))
+        np.testing.assert_allclose(output[b], f_D, atol=1e-12)
+
+
+def test_pooled_parts_are_their_means():
+    module = NeighboringPartDependency(3, 7, 2, 3, hidden_size=4, out_features=5, part_features="pool")
+    x = torch.randn(2, 3, 7, 2)
+    expected = torch.stack([x[:, :, 0:3].mean((2, 3)), x[:, :, 3:5].mean((2, 3)), x[:, :, 5:7].mean((2, 3))], dim=1)
+    torch.testing.assert_close(module.sequence(x), expected)
+
+
+def test_few_gates_start_saturated_at_the_papers_size():
+    """With 65,536 inputs, nn.LSTM's own initialisation starts more than half of the gates beyond 0.01 and 0.99."""
+    torch.manual_seed(0)
+    module = NeighboringPartDependency(256, 64, 32, 8, hidden_size=64, out_features=16, part_features="flatten")
+    x = torch.randn(4, 256, 64, 32).relu() * 2  # layer1's maps: non-negative, rms about 1.4
+    weight, bias = module.lstm.weight_ih_l0, module.lstm.bias_ih_l0 + module.lstm.bias_hh_l0
+    preactivation = module.sequence(x) @ weight.T + bias
+    i, f, _, o = torch.sigmoid(preactivation).chunk(4, dim=-1)
+    gates = torch.cat([i, f, o])
+    assert ((gates < 0.01) | (gates > 0.99)).float().mean() < 0.02
+
+
+@pytest.mark.parametrize("bnneck", [False, True])
+@pytest.mark.parametrize("variant", ROWS)
+def test_gradient_reaches_every_parameter_in_every_row_of_table_5(variant, bnneck):
+    torch.manual_seed(0)
+    model = build_model(config(variant, bnneck=bnneck), num_identities=7)
+    feature, logits = model(torch.randn(4, 3, 128, 64))
+    (feature.square().mean() + smoothed_cross_entropy(logits, torch.arange(4), smoothing=0.1)).backward()
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    assert set(dict(model.named_parameters())) - set(trained) <= {"neck.bias"}  # frozen at zero, as the neck defines
+    assert not [name for name, p in trained.items() if p.grad is None or not p.grad.abs().sum() > 0]
+
+
+@pytest.mark.parametrize("variant", ROWS)
+def test_shapes_and_unit_length_of_the_test_feature(variant):
+    model = build_model(config(variant), num_identities=7).eval()
+    feature, logits = model(torch.randn(3, 3, 128, 64))
+    assert feature.shape == (3, 512) and logits.shape == (3, 7)
+    torch.testing.assert_close(model.embed(torch.randn(3, 3, 128, 64)).norm(dim=1), torch.ones(3))
+    assert model.feature_map(torch.randn(1, 3, 128, 64)).shape == (1, 512, 8, 4)
+
+
+def test_table_5s_rows_have_the_modules_they_name():
+    def modules(variant):
+        model = build_model(config(variant), num_identities=3)
+        found = {type(module).__name__ for module in model.modules()}
+        names = {"PartLevelChannelAttention", "SpatialAttention", "NeighboringPartDependency"}
+        return found & names
+
+    assert modules("baseline") == set()
+    assert modules("pcam") == {"PartLevelChannelAttention"}
+    assert modules("sam") == {"SpatialAttention"}
+    assert modules("ndem") == {"NeighboringPartDependency"}
+    assert len(modules("full")) == 3
+
+
+def test_attended_maps_go_on_into_the_backbone():
+    """Eq. 6 and Fig. 2: closing the first attention must silence everything behind it."""
+    model = build_model(config("sam"), num_identities=3).eval()
+    images = torch.randn(1, 3, 128, 64)
+    x1, _, _ = model.feature_maps(images)
+    plain = model.backbone.layer1(model.backbone.stem(images))
+    torch.testing.assert_close(x1, model.attention1(plain))
+    assert not torch.allclose(x1, plain)
+    torch.testing.assert_close(
+        model.feature_maps(images)[1], model.attention3(model.backbone.layer3(model.backbone.layer2(x1)))
+    )
+
+
+def test_the_papers_size_has_the_specs_lstm_inputs():
+    with torch.device("meta"):
+        model = build_model(config(demo=False, pretrained="none"), num_identities=751)
+    assert model.dependency1.lstm.input_size == 65536
+    assert model.dependency3.lstm.input_size == 1024 * 2 * 8
+    assert model.fusion.weight.shape == (2048, 2048 + 512)
+    assert sum(p.numel() for p in model.dependency1.lstm.parameters()) == pytest.approx(33.7e6, rel=0.01)
+    assert sum(p.numel() for p in model.dependency3.lstm.parameters()) == pytest.approx(8.5e6, rel=0.02)
+
+
+@pytest.mark.parametrize("num_parts", [1, 2, 4, 6, 8])
+def test_fig_7s_parts_run_at_demo_size(num_parts):
+    model = build_model(config(num_parts=num_parts), num_identities=3).eval()
+    assert torch.isfinite(model.embed(torch.randn(2, 3, 128, 64))).all()
+
+
+def test_more_parts_than_rows_are_refused():
+    with pytest.raises(UserError, match="num_parts is 16, but layer3's map has only 8 rows at height 128"):
+        config(num_parts=16)
+    assert config("baseline", num_parts=16).num_parts == 16  # the baseline has no parts
+    with pytest.raises(ValueError, match="only 8 rows"):
+        build_model(replace(config("baseline", num_parts=16), pcam=True), num_identities=3)
+
+
+def test_bnneck_compares_the_normalised_feature():
+    model = build_model(config(bnneck=True), num_identities=3).train()
+    images = torch.randn(4, 3, 128, 64)
+    model(images)
+    model.eval()
+    feature, _ = model(images)
+    expected = torch.nn.functional.normalize(model.neck(feature), dim=1)
+    torch.testing.assert_close(model.embed(images), expected)
+    assert not torch.allclose(expected, torch.nn.functional.normalize(feature, dim=1))
+
+
+def test_label_smoothing_is_eq_12_and_not_torchs():
+    # Two images, three classes, softmax probabilities written out.
+    probabilities = torch.tensor([[0.5, 0.3, 0.2], [0.1, 0.1, 0.8]], dtype=torch.float64)
+    labels, eps = torch.tensor([0, 1]), 0.1
+    by_hand = (
+        -(0.9 * math.log(0.5) + 0.05 * math.log(0.3) + 0.05 * math.log(0.2))
+        - (0.9 * math.log(0.1) + 0.05 * math.log(0.1) + 0.05 * math.log(0.8))
+    ) / 2
+    ours = smoothed_cross_entropy(probabilities.log(), labels, smoothing=eps).item()
+    assert ours == pytest.approx(by_hand, rel=1e-6)
+    torchs = torch.nn.functional.cross_entropy(probabilities.log(), labels, label_smoothing=eps).item()
+    assert abs(ours - torchs) > 0.001
+
+
+def test_learning_rate_is_eq_17():
+    settings = config(demo=False)
+    expected = {
+        1: 3.5e-6, 5: 1.75e-5, 10: 3.5e-5, 11: 3.5e-4, 40: 3.5e-4, 41: 3.5e-5, 70: 3.5e-5, 71: 3.5e-6, 200: 3.5e-6,
+    }  # fmt: skip
+    for epoch, rate in expected.items():
+        assert learning_rate(epoch, settings) == pytest.approx(rate)
+    continuous = config(demo=False, warmup_peak=3.5e-4)
+    assert learning_rate(5, continuous) == pytest.approx(1.75e-4)
