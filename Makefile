@@ -1,0 +1,78 @@
+# The commands of the suite; `make help` lists them. Python is set up once, in .venv.
+
+SCOPE  ?= headline
+SEEDS  ?= 0
+DEVICE ?= auto
+
+# Large blocks that torch frees and takes again in every step stay with the process (glibc): faster training on CPUs.
+export MALLOC_MMAP_THRESHOLD_ ?= 1073741824
+export MALLOC_TRIM_THRESHOLD_ ?= 1073741824
+
+ifdef PYTHON
+INTERPRETER := $(PYTHON)
+READY       :=
+else
+INTERPRETER := .venv/bin/python
+READY       := .venv/.installed
+endif
+
+given = $(filter-out 0 no false,$(1))
+REPRODUCE = $(INTERPRETER) -m benchmarks reproduce $(1) --scope $(SCOPE) --seeds $(SEEDS) --device $(DEVICE) \
+            $(if $(DATA_ROOT),--data-root "$(DATA_ROOT)",--demo) $(if $(ONLY),--only $(ONLY)) \
+            $(if $(call given,$(YES)),--yes) $(if $(call given,$(FORCE)),--force)
+
+.PHONY: help setup reproduce-ndmf test tables check-data synthetic
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make reproduce-ndmf   NDMF-Net: run what its tables need, write runs/tables/ndmf_net.md"
+	@echo "make test             all tests and the style check"
+	@echo "make tables           render benchmarks/tables/ anew from the committed records"
+	@echo "make check-data       which data sets are found, counted against the published numbers"
+	@echo "make synthetic        draw the synthetic pedestrians (done by itself when they are needed)"
+	@echo "make setup            make .venv and install requirements.txt (done by itself when needed)"
+	@echo
+	@echo "Variables, as in: make reproduce-ndmf SCOPE=all SEEDS=\"0 1 2\""
+	@echo "  DATA_ROOT=DIR    real data sets in DIR, at the papers' settings; without it synthetic data at demo size"
+	@echo "  SCOPE=all        every table and figure; headline (default): the main table and the ablation"
+	@echo "  SEEDS=\"0 1 2\"    one run for each seed (default: 0)"
+	@echo "  DEVICE=cuda      auto (default), cpu, cuda or cuda:N"
+	@echo "  ONLY=\"table5\"    only these tables, figures or variants (table5, fig7, baseline, ...)"
+	@echo "  YES=1            do not ask before a plan of more than two hours"
+	@echo "  FORCE=1          train again what is finished"
+	@echo "  PYTHON=python3   use this interpreter with what is installed for it; no .venv is made"
+	@echo "  TORCH_INDEX=URL  extra pip index for another build of torch, as for older drivers or without GPU:"
+	@echo "                   https://download.pytorch.org/whl/cpu"
+
+setup: $(READY)
+
+.venv/.installed: requirements.txt
+	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "error: python3 is $$(python3 --version 2>/dev/null || echo missing), and 3.11 or newer is needed." >&2; \
+	  echo "       Install it, or name another one: make PYTHON=/path/to/python3.12 (with requirements.txt installed)" >&2; \
+	  exit 2; }
+	@python3 -c 'import venv, ensurepip' 2>/dev/null || { \
+	  echo "error: python3 has no venv module. Debian, Ubuntu: apt install python3-venv" >&2; exit 2; }
+	@test -x .venv/bin/python || python3 -m venv .venv
+	@echo "Installing requirements.txt into .venv: about 3 GB, some 3 to 10 minutes" \
+	  "(TORCH_INDEX=https://download.pytorch.org/whl/cpu: 0.3 GB, without GPU) ..."
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt \
+	  $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+	@touch $@
+
+reproduce-ndmf: $(READY)
+	@$(call REPRODUCE,ndmf_net)
+
+test: $(READY)
+	$(INTERPRETER) -m ruff check .
+	$(INTERPRETER) -m ruff format --check .
+	$(INTERPRETER) -m pytest
+
+tables: $(READY)
+	@$(INTERPRETER) -m benchmarks tables
+
+check-data: $(READY)
+	@$(INTERPRETER) -m common.datasets check $(if $(DATA_ROOT),--data-root "$(DATA_ROOT)")
+
+synthetic: $(READY)
+	@$(INTERPRETER) -m common.datasets make

@@ -1,0 +1,75 @@
+"""Hand-made result records for the tests of tables, plans and publishing."""
+
+import copy
+import json
+
+import pytest
+
+RECORD = {
+    "paper": "ndmf_net",
+    "run": "",
+    "dataset": "market1501",
+    "kind": "demo",
+    "variant": "full",
+    "seed": 0,
+    "scores": {"mAP": 0.6, "mAP_trapezoid": 0.59, "rank1": 0.8, "mINP": 0.2, "num_valid_queries": 250},
+    "num_epochs": 12,
+    "config": {"backbone": "resnet18", "height": 128, "width": 64, "num_epochs": 12},
+    "config_hash": "c" * 16,
+    "unmodified_config": True,
+    "source_hash": "5" * 16,
+    "data": {
+        "name": "market1501",
+        "kind": "demo",
+        "fingerprint": "d" * 16,
+        "counts": {
+            "train": {"images": 1200, "identities": 100, "cameras": 6},
+            "query": {"images": 250, "identities": 80, "cameras": 6},
+            "gallery": {"images": 2000, "identities": 81, "cameras": 6},
+        },
+    },
+    "model": {"num_parameters": 11_200_000, "macs": 1_230_000_000},
+    "seconds": {"train": 110.0, "evaluate": 10.0},
+    "images_per_second": 118.2,
+    "machine": {
+        "device": "cpu",
+        "gpu": None,
+        "cpu": "Some CPU",
+        "cores": 2,
+        "precision": "bf16",
+        "torch": "2.11.0",
+        "python": "3.11.4",
+    },
+    "commit": "0123456789abcdef",
+    "uncommitted_changes": False,
+    "finished": "2026-11-20T21:10:00+00:00",
+    "log": [{"epoch": 1, "loss": 3.0, "seconds": 9.0}, {"epoch": 2, "loss": 2.5, "seconds": 9.0}],
+}
+
+
+@pytest.fixture
+def make_record():
+    """make_record(variant, seed, mAP, rank1, **more): a result record; scores are fractions."""
+
+    def make(variant="full", seed=0, mAP=0.6, rank1=0.8, **more):
+        record = copy.deepcopy(RECORD)
+        record["scores"] |= {"mAP": mAP, "mAP_trapezoid": mAP - 0.01, "rank1": rank1}
+        record |= {"variant": variant, "seed": seed, **more}
+        record["data"] |= {"kind": record["kind"], "name": record["dataset"]}
+        record["run"] = f"{record['dataset']}-{record['kind']}-{variant}-s{seed}"
+        return record
+
+    return make
+
+
+@pytest.fixture
+def write_run():
+    """write_run(runs, record): the record as a finished run below a runs folder; returns its directory."""
+
+    def write(runs, record):
+        directory = runs / record["paper"] / record["run"]
+        directory.mkdir(parents=True)
+        (directory / "result.json").write_text(json.dumps(record))
+        return directory
+
+    return write

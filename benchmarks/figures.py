@@ -1,0 +1,191 @@
+"""The pictures of a page. Sweeps and curves are drawn from records; heat maps and rankings need the trained networks,
+and leave their data as JSON beside the picture, so that pages and tests can read what was drawn.
+
+A picture is `<document>-<kind of data>.png` in the folder beside the page.
+"""
+
+import importlib
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from common import augment
+from common.datasets.base import JUNK, DataSet
+from common.evaluation import extract_features
+from common.images import ImageStore
+from common.runs import read_json, write_text
+from common.visualize import activation_map, heat_map_sheet, line_figure, retrieval_sheet
+
+from .plan import Plan, PlannedRun
+from .records import Source
+from .spec import UNITS, Document, Paper
+
+NUM_PEOPLE = 6  # rows of a heat-map sheet and of a retrieval sheet
+TOP = 10
+MAX_TICKS = 13
+
+
+# ------------------------------------------------------------------ from records
+
+
+def draw_from_records(paper: Paper, sources: list[Source], folder: Path) -> None:
+    """Every sweep and every set of curves, for each source that has records of it."""
+    for document in paper.documents:
+        for source in sources:
+            file = folder / f"{document.id}-{source.kind}.png"
+            if document.kind == "sweep" and source.covers(document):
+                draw_sweep(document, source, file)
+            if document.kind == "curves" and source.covers(document):
+                draw_curves(document, source, file)
+
+
+def draw_sweep(document: Document, source: Source, file: Path) -> None:
+    """Scores over the values of the sweep, with standard deviations; a missing run is a gap."""
+    rows = [row for row in document.rows if row.fits(source.kind)]
+    series, deviations = {}, {}
+    for column in document.columns:
+        factor = UNITS[column.unit][0]
+        summaries = [source.summary(document, row, column) for row in rows]
+        series[column.title] = [summary and summary.mean * factor for summary in summaries]
+        deviations[column.title] = [summary and (summary.deviation or 0) * factor for summary in summaries]
+    if all(sum(value is not None for value in values) < 2 for values in series.values()):
+        return  # a sweep of one value is no curve: its run belongs to another table as well
+    unit = document.columns[0].unit
+    line_figure(
+        file,
+        x=[float(row.method) for row in rows],
+        series=series,
+        deviations=deviations,
+        x_label=document.x,
+        y_label=f"score ({unit})",
+        title=f"{document.name} ({source.short})",
+    )
+
+
+def draw_curves(document: Document, source: Source, file: Path) -> None:
+    """The loss of each epoch of the rows' first seeds, at no more epochs than an axis has room for."""
+    logs = {
+        row.method: records[0]["log"]
+        for row in document.rows
+        if (records := source.of(row.run.label, document.data_set_of(row))) and records[0]["log"]
+    }
+    if not logs:
+        return
+    num_epochs = min(len(log) for log in logs.values())
+    shown = np.unique(np.linspace(0, num_epochs - 1, MAX_TICKS).round().astype(int)).tolist()
+    line_figure(
+        file,
+        x=[position + 1 for position in shown],
+        series={name: [log[position]["loss"] for position in shown] for name, log in logs.items()},
+        x_label="epoch",
+        y_label="training loss",
+        title=f"{document.name} ({source.short})",
+    )
+
+
+# ------------------------------------------------------------------ from trained networks
+
+
+def draw_from_runs(paper: Paper, plan: Plan, folder: Path) -> None:
+    """The plan's heat maps and rankings, unless they were drawn from these very runs before."""
+    drawers = {"heat_maps": draw_heat_maps, "retrieval": draw_retrieval}
+    for document in plan.documents:
+        runs = {row.method: run for row in document.rows if (run := plan.trained(row.run.label)) is not None}
+        if document.kind not in drawers or len(runs) != len(document.rows):
+            continue
+        file = folder / f"{document.id}-{plan.kind}.png"
+        origin = {method: _origin(run) for method, run in runs.items()}
+        drawn = read_json(file.with_suffix(".json"))
+        if drawn and drawn["runs"] == origin and file.is_file():
+            continue
+        print(f"drawing {document.name}", flush=True)
+        data = drawers[document.kind](paper, runs, file)
+        write_text(file.with_suffix(".json"), json.dumps({"runs": origin, **data}, indent=1))
+
+
+def _origin(planned: PlannedRun) -> dict:
+    record = read_json(planned.directory / "result.json")
+    return {"run": record["run"], "finished": record["finished"], "data": record["data"]["fingerprint"]}
+
+
+def _load(paper: Paper, planned: PlannedRun):
+    device = str(planned.run.device)
+    return importlib.import_module(f"{paper.paper}.evaluate").load_run(planned.directory, device)
+
+
+@torch.inference_mode()
+def draw_heat_maps(paper: Paper, runs: dict[str, PlannedRun], file: Path) -> dict:
+    """Images of random people under each network's last feature map. Returns what was drawn.
+
+    `maps`: (n, h, w) in [0, 1], stretched image by image; `cover`: the mean share of cells above one half.
+    """
+    maps, images, names = {}, None, []
+    for method, planned in runs.items():
+        loaded = _load(paper, planned)
+        run = loaded.run
+        if images is None:
+            chosen = _random_people(run.dataset)
+            names = _names(run.dataset, "query", chosen)
+            store = ImageStore(run.dataset.query, run.config.height, run.config.width, cache=run.config.cache)
+            images = store.gather(chosen)
+        inputs = augment.normalise(images.to(run.device)).contiguous(memory_format=torch.channels_last)
+        with run.autocast():
+            maps[method] = activation_map(loaded.model.feature_map(inputs))
+    heat_map_sheet(images, maps, file)
+    return {
+        "images": names,
+        "cover": {method: round(float((values > 0.5).mean()), 3) for method, values in maps.items()},
+        "maps": {method: np.round(values.astype(float), 2).tolist() for method, values in maps.items()},
+    }
+
+
+def draw_retrieval(paper: Paper, runs: dict[str, PlannedRun], file: Path) -> dict:
+    """The nearest gallery images of random people's queries, under the protocol's rule. Returns what was drawn."""
+    (planned,) = runs.values()
+    loaded = _load(paper, planned)
+    run, query, gallery = loaded.run, loaded.run.dataset.query, loaded.run.dataset.gallery
+    features = {
+        subset.name: extract_features(
+            loaded.embed,
+            ImageStore(subset, run.config.height, run.config.width, cache=run.config.cache),
+            name=subset.name,
+        )
+        for subset in (query, gallery)
+    }
+    chosen = _random_people(run.dataset)
+    distances = torch.cdist(features["query"][chosen], features["gallery"]).numpy()
+    queries = []
+    for position, index in enumerate(chosen):
+        same_person = gallery.persons == query.persons[index]
+        left_out = (same_person & (gallery.cameras == query.cameras[index])) | (gallery.persons == JUNK)
+        order = np.argsort(np.where(left_out, np.inf, distances[position]), kind="stable")[:TOP]
+        queries.append(
+            {
+                "name": query.samples[index].path.name,
+                "ranked": _names(run.dataset, "gallery", order),
+                "correct": same_person[order].tolist(),
+                "similarity": np.round(1 - distances[position][order].astype(float) ** 2 / 2, 5).tolist(),
+                "paths": [gallery.samples[answer].path for answer in order],
+            }
+        )
+    retrieval_sheet(
+        [query.samples[index].path for index in chosen],
+        [entry.pop("paths") for entry in queries],
+        [entry["correct"] for entry in queries],
+        file,
+    )
+    return {"queries": queries}
+
+
+def _random_people(dataset: DataSet) -> np.ndarray:
+    """Indices of one query image each of NUM_PEOPLE random people; the same for every network."""
+    generator = np.random.default_rng(0)
+    persons = np.unique(dataset.query.persons)
+    chosen = generator.choice(persons, min(NUM_PEOPLE, len(persons)), replace=False)
+    return np.array([generator.choice(np.flatnonzero(dataset.query.persons == person)) for person in sorted(chosen)])
+
+
+def _names(dataset: DataSet, subset: str, indices: np.ndarray) -> list[str]:
+    return [dataset.subsets[subset].samples[index].path.name for index in indices]

@@ -1,0 +1,172 @@
+"""What `reproduce` has to run: the runs that the chosen documents need, and the state of each."""
+
+import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from common.datasets import READERS, open_dataset
+from common.datasets.base import DataSet
+from common.errors import UserError
+from common.provenance import source_hash
+from common.runs import Run, command_line, read_json
+
+from .floors import floor_directory
+from .spec import Document, Paper, Row, RunSpec
+
+
+@dataclass
+class PlannedRun:
+    """One run of the plan. seconds: estimate for what is still to do, 0 when its result is reused."""
+
+    name: str
+    directory: Path
+    module: str  # `python -m` this
+    arguments: list[str]
+    state: str  # new | interrupted | finished | stale | different, see Run.state
+    images: int  # to train on, in all epochs still to do
+    evaluated: int  # images to extract features of
+    run: Run | None = None  # None for what takes no training
+    seconds: float = 0.0
+
+    @property
+    def to_do(self) -> bool:
+        return self.state not in ("finished", "stale")
+
+
+@dataclass(frozen=True)
+class Plan:
+    documents: list[Document]  # those that were chosen
+    runs: list[PlannedRun]
+    left_out: list[str]  # a line for each data set whose rows cannot be run, with the reason
+    kind: str  # of the data: real | demo | full
+
+    @property
+    def to_do(self) -> list[PlannedRun]:
+        return [run for run in self.runs if run.to_do]
+
+    @property
+    def seconds(self) -> float:
+        return sum(run.seconds for run in self.to_do)
+
+    def trained(self, label: str) -> PlannedRun | None:
+        """The first seed's run of a variant."""
+        return next((run for run in self.runs if run.run and run.run.variant == label), None)
+
+
+def chosen_documents(paper: Paper, scope: str, only: Sequence[str]) -> list[Document]:
+    """The documents in the scope, or those that `only` names."""
+    if only:
+        return [document for document in paper.documents if document.id in only]
+    return [document for document in paper.documents if scope == "all" or document.scope == "headline"]
+
+
+def chosen_rows(paper: Paper, scope: str, only: Sequence[str]) -> list[tuple[Row, str, Document]]:
+    """(row, data set, document) of our rows in the scope, or of those that `only` names by document or variant."""
+    rows = [(row, dataset, document) for document in paper.documents for row, dataset in document.runs()]
+    if not only:
+        documents = chosen_documents(paper, scope, only)
+        return [entry for entry in rows if entry[2] in documents]
+    names = {document.id for document in paper.documents} | {row.run.label for row, _, _ in rows}
+    for name in only:
+        if name not in names:
+            raise UserError(f"nothing in {paper.paper} is named '{name}'. ONLY takes: {', '.join(sorted(names))}")
+    return [entry for entry in rows if entry[2].id in only or entry[0].run.label in only]
+
+
+def make_plan(
+    paper: Paper,
+    *,
+    scope: str,
+    only: Sequence[str],
+    seeds: Sequence[int],
+    data_root: Path | None,
+    device: str,
+    force: bool,
+) -> Plan:
+    """The runs that the chosen rows need, each once, with its state under this checkout's runs folder.
+
+    data_root: real data, at the paper's settings; None for synthetic data at demo size.
+    Raises UserError when not one of the data sets is there.
+    """
+    rows = chosen_rows(paper, scope, only)
+    datasets, left_out = _open_data_sets(dict.fromkeys(dataset for _, dataset, _ in rows), data_root)
+    if not datasets:
+        raise UserError("nothing can be run:\n       " + "\n       ".join(left_out))
+    data_arguments = ["--data-root", str(data_root)] if data_root else ["--demo"]
+    planned: dict[str, PlannedRun] = {}
+    for row, name, _ in rows:
+        dataset = datasets.get(name)
+        if dataset is None or not row.fits(dataset.kind):
+            continue
+        for seed in seeds if row.run.program == "train" else [0]:
+            if row.run.program == "train":
+                run = _plan_training(paper.paper, row.run, dataset, seed, device, data_arguments, force)
+            else:
+                run = _plan_floor(paper.paper, row.run.program, dataset, data_arguments, force)
+            planned.setdefault(run.name, run)
+    kind = next(iter(datasets.values())).kind
+    return Plan(chosen_documents(paper, scope, only), list(planned.values()), left_out, kind)
+
+
+def _open_data_sets(names: Sequence[str], data_root: Path | None) -> tuple[dict[str, DataSet], list[str]]:
+    """The data sets that are there, and a line for each that is not."""
+    found, left_out = {}, []
+    for name in names:
+        if name not in READERS:
+            left_out.append(f"{name}: there is no reader for this data set yet")
+            continue
+        try:
+            found[name] = open_dataset(name, data_root, size="demo")
+        except UserError as error:
+            left_out.append(f"{name}: {error}")
+    return found, left_out
+
+
+def _plan_training(
+    paper: str, spec: RunSpec, dataset: DataSet, seed: int, device: str, data_arguments: list[str], force: bool
+) -> PlannedRun:
+    arguments = [*data_arguments, "--dataset", dataset.name, "--variant", spec.variant, "--seed", str(seed)]
+    arguments += ["--device", device]
+    arguments += ["--set", *(f"{key}={value}" for key, value in spec.set.items())] if spec.set else []
+    schema = importlib.import_module(f"{paper}.train").Config
+    run = Run.from_arguments(paper, schema, command_line(paper).parse_args(arguments))
+    state = run.state()
+    epochs = run.config.num_epochs
+    if force and state != "new":
+        state = "new"
+        arguments.append("--force")
+    elif state == "interrupted":
+        arguments.append("--resume")
+        log = run.directory / "log.jsonl"
+        epochs -= len(log.read_text().splitlines()) if log.is_file() else 0
+    elif state == "different":
+        if dataset.kind != "demo":
+            raise UserError(
+                f"{run.directory} holds a run with other settings or data, and it took long: move it away, or "
+                "replace it with FORCE=1 (--force)"
+            )
+        arguments.append("--force")
+    return PlannedRun(
+        name=run.directory.name,
+        directory=run.directory,
+        module=f"{paper}.train",
+        arguments=arguments,
+        state=state,
+        images=max(epochs, 0) * len(dataset.train),
+        evaluated=len(dataset.query) + len(dataset.gallery),
+        run=run,
+    )
+
+
+def _plan_floor(paper: str, program: str, dataset: DataSet, data_arguments: list[str], force: bool) -> PlannedRun:
+    """Floors take seconds: anything but an up-to-date result is made again."""
+    directory = floor_directory(paper, program, dataset)
+    record = read_json(directory / "result.json")
+    current = record and (record["data"]["fingerprint"], record["source_hash"]) == (
+        dataset.fingerprint,
+        source_hash(paper),
+    )
+    arguments = [program, "--paper", paper, "--dataset", dataset.name, *data_arguments]
+    state = "finished" if current and not force else "new"
+    return PlannedRun(directory.name, directory, "benchmarks.floors", arguments, state, 0, 0)

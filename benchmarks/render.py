@@ -1,0 +1,130 @@
+"""Records to markdown: every reported number beside what was reproduced, on the committed page and on a user's own.
+
+A page has one block a document; each source of numbers (see records.py) is a column beside the reported one. The same
+records always give the same text.
+"""
+
+from tabulate import tabulate
+
+from .ablation import agreement
+from .provenance import provenance
+from .records import KINDS, Source
+from .spec import Column, Document
+from .table import Footnotes, Page, long_table, make_command, summary_text, wide_table
+
+
+def render_page(page: Page, *, title: str, introduction: list[str]) -> str:
+    """The whole page as markdown."""
+    paper = page.paper
+    lines = [f"# {title}", "", *introduction, "", *legend(page.sources), ""]
+    for document in paper.documents:
+        lines += [f"## {document.name}", "", document.caption, "", *render_document(page, document), ""]
+    lines += ["## Where the numbers come from", "", *provenance(paper, page.sources)]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def legend(sources: list[Source]) -> list[str]:
+    """What each column is."""
+    lines = ["Columns:", "", "- **reported**: printed in the paper, for the cited methods too."]
+    for source in sources:
+        where = "runs finished on this machine" if source.here else "published records"
+        lines.append(f"- **{source.title}**: {where}, trained and tested on {KINDS[source.kind]}.")
+    lines += [
+        "",
+        "Synthetic pedestrians are drawings and not the real data set: numbers on them say nothing about the paper's "
+        "absolute numbers. They show that the code learns, and how its variants compare on that data.",
+        "",
+        "Our scores are those of the last epoch. `a ± b (n=k)` is the mean and the sample standard deviation over k "
+        "seeds; a number without ± is a single run. `not run` has its reason under the table.",
+    ]
+    return lines
+
+
+def render_document(page: Page, document: Document) -> list[str]:
+    """One table or figure: its block of markdown lines, without the heading."""
+    shown = [source for source in page.sources if source.here or source.kind == "demo" or source.covers(document)]
+    left_out = [source for source in page.sources if source not in shown]
+    notes = Footnotes()
+    lines: list[str] = []
+    if document.kind == "counts":
+        lines += [*long_table(page, document, shown, notes), ""]
+    elif document.columns:
+        for group in document.groups():
+            lines += [f"**{group}**", ""] if group else []
+            lines += [*wide_table(page, document, shown, notes, group), ""]
+    if document.floors:
+        lines += ["Floors, ours and not the paper's: what an untrained method reaches on the same data.", ""]
+        for group in document.groups():
+            lines += [*wide_table(page, document, shown, notes, group, floors=True), ""]
+    lines += [*pictures(page, document, shown), *estimator_lines(document, shown)]
+    lines += [f"- {source.title}: {unpublished(page, document, source)}" for source in left_out]
+    lines += [*notes.lines(), *(f"- {text}" for text in document.footnotes)]
+    if document.ablation:
+        for source in shown:
+            order = agreement(document, source)
+            lines += ["", *order] if order else []
+    return lines
+
+
+def pictures(page: Page, document: Document, sources: list[Source]) -> list[str]:
+    """Links to the document's pictures that exist, each with its source, and what their data say in numbers.
+
+    A user's page shows the pictures of this machine's runs, the committed page those of the published ones.
+    """
+    lines = []
+    for source in [source for source in sources if source.here] or sources:
+        data = page.figure_data.get((document.id, source.kind))
+        if data:
+            lines += [*figure_table(document, data), ""]
+        name = f"{document.id}-{source.kind}.png"
+        if (page.figures / name).is_file():
+            lines += [f"![{document.name}, {source.title}]({page.figures.name}/{name})", ""]
+            lines += [f"*{document.name}, {source.title}.*", ""]
+    if not lines and not document.columns:
+        lines = [f"Not run: `{make_command(page.paper, document, sources[-1].kind)}` makes this picture.", ""]
+    return lines
+
+
+def figure_table(document: Document, data: dict) -> list[str]:
+    """The numbers behind a picture: cover of the heat maps, or right answers among the nearest."""
+    if document.kind == "heat_maps":
+        headers = ["Network", "part of the map above half of its maximum (mean over the pictures)"]
+        cells = [[name, f"{share:.0%}"] for name, share in data["cover"].items()]
+    else:
+        headers = ["Query", f"right among the {len(data['queries'][0]['correct'])} nearest"]
+        cells = [[query["name"], sum(query["correct"])] for query in data["queries"]]
+    return tabulate(cells, headers, tablefmt="pipe", disable_numparse=True).split("\n")
+
+
+def estimator_lines(document: Document, sources: list[Source]) -> list[str]:
+    """Which AP estimator the table uses, and our mAP under the other one."""
+    if document.average_precision is None:
+        return []
+    other = "mAP_trapezoid" if document.average_precision == "step" else "mAP"
+    name = {"mAP_trapezoid": "trapezoid", "mAP": "step"}[other]
+    column = Column(id="other", title="mAP", unit="%", value=f"scores.{other}")
+    lines = [f"- AP estimator of our columns: `{document.average_precision}`; the paper does not name its own."]
+    for source in sources:
+        values = [
+            f"{row.method} {summary_text(summary, column)}"
+            for row in (*document.rows, *document.floors)
+            if (summary := source.summary(document, row, column)) is not None
+        ]
+        if values:
+            lines.append(f"- mAP (%) under `{name}`, {source.title}: {'; '.join(values)}.")
+    return lines
+
+
+def unpublished(page: Page, document: Document, source: Source) -> str:
+    """One line in place of the columns of a source that has nothing for this document."""
+    runs = [(row, dataset) for row, dataset in document.runs() if row.fits(source.kind)]
+    if not any(dataset in page.readers for _, dataset in runs):
+        names = ", ".join(f"`{name}`" for name in dict.fromkeys(dataset for _, dataset in runs))
+        return f"nothing yet, there is no reader for the data set {names}."
+    trained = {(row.run.label, dataset) for row, dataset in runs if row.run.trains}
+    cost = page.paper.real_data_cost
+    hours = cost.gpu_hours_per_run * len(trained)
+    disk = cost.disk_gb + cost.disk_gb_per_run * len(trained)
+    runs_text = "one training run" if len(trained) == 1 else f"{len(trained)} training runs"
+    needs = f" It takes {runs_text}: about {hours:g} GPU hours and {disk:g} GB of disk (estimates)." if trained else ""
+    return f"nothing published yet; `{make_command(page.paper, document, source.kind)}` makes it.{needs}"

@@ -1,0 +1,232 @@
+"""The pages: what stands in which cell, why a cell is empty, spread over seeds, order and noise of an ablation."""
+
+import re
+
+import pytest
+
+from benchmarks.ablation import noise_level, rank_agreement
+from benchmarks.records import Summary, committed_sources, local_sources, read_records
+from benchmarks.render import render_document, render_page
+from benchmarks.spec import Document, load_spec
+from benchmarks.table import Page, summary_text
+from common.errors import UserError
+
+SPEC = load_spec("ndmf_net")
+ROWS = ("baseline", "pcam", "sam", "ndem", "full")
+READERS = {"market1501"}
+
+
+def page(tmp_path, sources, figure_data=None):
+    return Page(SPEC, sources, READERS, tmp_path / "ndmf_net", figure_data or {})
+
+
+def committed(tmp_path, records, **more):
+    return page(tmp_path, committed_sources(records), **more)
+
+
+def cells(lines, start):
+    """The cells of the first table line that starts with `start`."""
+    line = next(line for line in lines if re.match(rf"\| {re.escape(start)} *\|", line))
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_mean_deviation_and_number_of_seeds_are_those_of_a_calculation_by_hand(tmp_path, make_record):
+    # 60, 61, 65: mean 62, sample variance (4 + 1 + 9) / 2 = 7
+    records = [make_record("full", seed, mAP) for seed, mAP in enumerate((0.60, 0.61, 0.65))]
+    lines = render_document(committed(tmp_path, records), SPEC.document("table2"))
+    assert cells(lines, "NDMF-Net (ours)") == [
+        "NDMF-Net (ours)",
+        "95.8",
+        "88.9",
+        "80.0 ± 0.0 (n=3)",
+        "62.0 ± 2.6 (n=3)",
+    ]
+    assert any("mAP (%) under `trapezoid`" in line and "61.0 ± 2.6 (n=3)" in line for line in lines)
+    assert any("AP estimator of our columns: `step`" in line for line in lines)
+
+
+def test_cited_rows_carry_reference_venue_and_no_run(tmp_path, make_record):
+    lines = render_document(committed(tmp_path, [make_record()]), SPEC.document("table2"))
+    assert cells(lines, "CDNet [45] (CVPR 2021)")[1:] == ["95.1", "86.0", "–", "–"]
+
+
+def test_real_records_have_their_own_columns_and_a_difference(tmp_path, make_record):
+    records = [make_record(mAP=0.6), make_record(kind="real", mAP=0.885, rank1=0.96)]
+    lines = render_document(committed(tmp_path, records), SPEC.document("table2"))
+    header = cells(lines, "Method")
+    row = dict(zip(header, cells(lines, "NDMF-Net (ours)"), strict=True))
+    assert row["mAP (%), reported"] == "88.9"
+    assert row["mAP (%), reproduced on real data"] == "88.5"
+    assert row["mAP (%), difference"] == "-0.4"
+    assert row["Rank-1 (%), difference"] == "+0.2"
+    assert row["mAP (%), synthetic stand-in, demo size"] == "60.0"
+
+
+def test_a_source_without_any_run_is_one_line_with_command_and_cost(tmp_path, make_record):
+    text = "\n".join(render_document(committed(tmp_path, [make_record()]), SPEC.document("table5")))
+    assert "reproduced on real data:" in text and "`make reproduce-ndmf DATA_ROOT=DIR ONLY=table5`" in text
+    assert "5 training runs: about 7.5 GPU hours and 14 GB" in text
+    assert "| Baseline + PCAM" in text and "not run (a)" in text
+    assert "(a) no run published: `make reproduce-ndmf ONLY=table5`" in text
+
+
+def test_a_data_set_without_a_reader_is_the_reason(tmp_path):
+    lines = render_document(committed(tmp_path, []), SPEC.document("table3"))
+    assert cells(lines, "NDMF-Net (ours)")[-1] == "not run (a)"
+    assert "- (a) there is no reader for the data set `dukemtmcreid` yet" in lines
+    assert "- reproduced on real data: nothing yet, there is no reader for the data set `dukemtmcreid`." in lines
+
+
+def test_counts_are_one_line_each_with_separators(tmp_path, make_record):
+    lines = render_document(committed(tmp_path, [make_record("counts")]), SPEC.document("table1"))
+    found = [cells([line], "Market-1501") for line in lines if line.startswith("| Market-1501")]
+    assert ["Market-1501", "Training images", "12,936", "1,200"] in found
+    assert ["Market-1501", "Released", "2015", "–"] in found
+
+
+def test_floors_stand_apart_from_the_papers_rows(tmp_path, make_record):
+    records = [make_record("colour_histogram", mAP=0.11), make_record("baseline+num_epochs=0", mAP=0.03)]
+    lines = render_document(committed(tmp_path, records), SPEC.document("table5"))
+    assert cells(lines, "Colour histogram")[-1] == "11.0"
+    assert cells(lines, "Baseline network untrained")[-1] == "3.0"
+    assert lines.index(next(line for line in lines if line.startswith("Floors"))) > 5
+
+
+def test_rows_of_a_sweep_belong_to_demo_or_to_the_papers_size(tmp_path, make_record):
+    records = [make_record("full+num_parts=6"), make_record(kind="real")]
+    lines = render_document(committed(tmp_path, records), SPEC.document("fig7"))
+    header = cells(lines, "N")
+    six, sixteen = (dict(zip(header, cells(lines, name), strict=True)) for name in ("6", "16"))
+    assert six["mAP (%), synthetic stand-in, demo size"] == "60.0"
+    assert six["mAP (%), reproduced on real data"] == "–"
+    assert sixteen["mAP (%), synthetic stand-in, demo size"] == "–"
+    assert sixteen["mAP (%), reproduced on real data"].startswith("not run")
+
+
+# ------------------------------------------------------------------ ablation
+
+
+def test_kendalls_tau_by_hand():
+    # order of 4 with one neighbouring pair swapped: 5 concordant, 1 discordant of 6 pairs
+    assert rank_agreement([1, 2, 3, 4], [10, 30, 20, 40]) == pytest.approx(4 / 6)
+    assert rank_agreement([1, 2, 3], [3, 2, 1]) == -1
+
+
+def test_noise_level_is_the_root_mean_square_over_rows():
+    summaries = [Summary(0.5, 0.03, 3), Summary(0.6, 0.04, 3), Summary(0.7, None, 1)]
+    assert noise_level(summaries) == pytest.approx((0.0025 / 2) ** 0.5)
+    assert noise_level(summaries[2:]) is None
+
+
+def test_gaps_below_two_deviations_are_marked(tmp_path, make_record):
+    # each row's seeds differ by 0.02: sample sd 0.01414, so 2 s = 2.83 points
+    means = {"baseline": 0.50, "pcam": 0.52, "sam": 0.58, "ndem": 0.51, "full": 0.60}
+    records = [
+        make_record(row, seed, mean + shift) for row, mean in means.items() for seed, shift in enumerate((-0.01, 0.01))
+    ]
+    lines = render_document(committed(tmp_path, records), SPEC.document("table5"))
+    start = lines.index(next(line for line in lines if line.startswith("**mAP**")))
+    # the paper: baseline < sam < pcam < ndem < full; ours: baseline < ndem < pcam < sam < full: 7 - 3 of 10 pairs
+    assert "is 0.40; s = 1.41, 2 s = 2.83." in lines[start]
+    order = lines[start:]
+    assert cells(order, "Baseline + PCAM + SAM + NDEM")[1:] == ["60.0", "+2.0 (noise)", "+10.0"]
+    assert cells(order, "Baseline + SAM")[1:] == ["58.0", "+6.0", "+8.0"]
+    assert cells(order, "Baseline + PCAM")[1:] == ["52.0", "+1.0 (noise)", "+2.0 (noise)"]
+    assert cells(order, "Baseline")[1:] == ["50.0", "–", "–"]
+
+
+def test_one_seed_says_that_noise_cannot_be_told(tmp_path, make_record):
+    records = [make_record(row, 0, 0.5 + position / 100) for position, row in enumerate(ROWS)]
+    text = "\n".join(render_document(committed(tmp_path, records), SPEC.document("table5")))
+    assert "one seed only: noise cannot be told" in text and "(noise)" not in text.split("**mAP**")[1]
+
+
+def test_a_single_row_has_no_order(tmp_path, make_record):
+    text = "\n".join(render_document(committed(tmp_path, [make_record("baseline")]), SPEC.document("table5")))
+    assert "Kendall" not in text
+
+
+# ------------------------------------------------------------------ whole pages
+
+
+def test_a_users_page_sets_the_committed_record_beside_this_machine_and_marks_stale_runs(tmp_path, make_record):
+    published = [make_record(mAP=0.61), make_record("baseline", mAP=0.55)]
+    local = [make_record(mAP=0.60), make_record("baseline", mAP=0.54, source_hash="0" * 16)]
+    sources = local_sources(published, local, "5" * 16)
+    lines = render_document(page(tmp_path, sources), SPEC.document("table5"))
+    header = cells(lines, "Method")
+    full = dict(zip(header, cells(lines, "Baseline + PCAM + SAM + NDEM"), strict=True))
+    baseline = dict(zip(header, cells(lines, "Baseline"), strict=True))
+    assert full["mAP (%), committed record (synthetic stand-in, demo size)"] == "61.0"
+    assert full["mAP (%), this machine (synthetic stand-in, demo size)"] == "60.0"
+    assert baseline["mAP (%), this machine (synthetic stand-in, demo size)"].startswith("54.0 (")
+    assert any("stale: made by other source code" in line for line in lines)
+
+
+def test_a_committed_record_never_stands_in_for_a_run_here(tmp_path, make_record):
+    sources = local_sources([make_record(mAP=0.61)], [], "5" * 16)
+    lines = render_document(page(tmp_path, sources), SPEC.document("table2"))
+    assert cells(lines, "NDMF-Net (ours)")[-2:] == ["not run (a)", "not run (a)"]
+    assert any("no finished run on this machine: `make reproduce-ndmf ONLY=table2`" in line for line in lines)
+
+
+def test_pages_of_real_runs_have_real_columns(make_record):
+    sources = local_sources([], [make_record(kind="real")], "5" * 16)
+    assert [source.title for source in sources] == ["committed record (real data set)", "this machine (real data set)"]
+    assert sources[1].difference
+
+
+def test_a_page_says_what_synthetic_numbers_are_and_where_all_come_from(tmp_path, make_record):
+    records = [make_record("full", seed) for seed in (0, 1)] + [make_record("full+bnneck=True")]
+    text = render_page(committed(tmp_path, records), title="T", introduction=["I"])
+    assert "not the real data set: numbers on them say nothing about the paper's absolute numbers" in text
+    origin = text.split("## Where the numbers come from")[1]
+    row = next(line for line in origin.split("\n") if "market1501-demo-full " in line)
+    for part in ("0, 1", "12", "11.2", "1.23", "118", "2.0", "0123456789", "Some CPU, 2 cores", "bf16", "d" * 16):
+        assert f" {part} " in row
+    assert "bnneck" not in origin  # no row of the paper: not in any table
+    assert text == render_page(committed(tmp_path, records), title="T", introduction=["I"])
+
+
+def test_pictures_are_linked_where_they_exist_with_their_numbers(tmp_path, make_record):
+    (tmp_path / "ndmf_net").mkdir()
+    (tmp_path / "ndmf_net" / "fig8-demo.png").write_bytes(b"")
+    data = {("fig8", "demo"): {"cover": {"Baseline": 0.21, "NDMF-Net": 0.34}}}
+    records = [make_record("baseline"), make_record("full")]
+    lines = render_document(committed(tmp_path, records, figure_data=data), SPEC.document("fig8"))
+    assert cells(lines, "NDMF-Net")[1] == "34%"
+    assert any("](ndmf_net/fig8-demo.png)" in line for line in lines)
+    lines = render_document(committed(tmp_path, records), SPEC.document("fig9"))
+    assert any(line.startswith("Not run: `make reproduce-ndmf ONLY=fig9`") for line in lines)
+
+
+def test_cost_columns_are_converted_to_their_unit(tmp_path, make_record):
+    document = Document.model_validate(
+        {
+            "id": "cost",
+            "name": "Cost",
+            "kind": "table",
+            "scope": "all",
+            "caption": "",
+            "dataset": "market1501",
+            "columns": [
+                {"id": "parameters", "title": "Parameters", "unit": "M", "value": "model.num_parameters"},
+                {"id": "macs", "title": "MACs", "unit": "G", "value": "model.macs"},
+                {"id": "time", "title": "Training", "unit": "min", "value": "seconds.train"},
+            ],
+            "rows": [{"method": "Ours", "reported": {"macs": 4.05}, "run": {"variant": "full"}}],
+        }
+    )
+    lines = render_document(committed(tmp_path, [make_record()]), document)
+    assert cells(lines, "Ours") == ["Ours", "–", "4.05", "–", "11.20", "1.23", "1.8"]
+
+
+def test_a_file_that_is_no_record_is_named(tmp_path):
+    (tmp_path / "broken.json").write_text('{"run": 1}')
+    with pytest.raises(UserError, match=r"broken\.json is not a result record"):
+        read_records([tmp_path / "broken.json"])
+
+
+def test_counts_over_several_records_print_once():
+    column = SPEC.document("table1").columns[1]
+    assert summary_text(Summary(1200.0, 0.0, 3), column) == "1,200"

@@ -1,0 +1,134 @@
+"""Running a plan: the lines a user sees, failures, Ctrl-C, the question before long plans, and where the page goes."""
+
+import json
+import os
+import sys
+from argparse import ArgumentParser
+from pathlib import Path
+
+import pytest
+
+from benchmarks import reproduce
+from benchmarks.plan import Plan, PlannedRun
+from common.errors import UserError
+
+
+def planned(tmp_path, name, *, seconds=60.0, state="new"):
+    return PlannedRun(name, tmp_path / name, "a_module", [], state, images=100, evaluated=10, seconds=seconds)
+
+
+@pytest.fixture
+def finishing(monkeypatch):
+    """Runs end at once with the given measured seconds; returns the names in order."""
+    ran = []
+
+    def install(measured):
+        def run_one(run):
+            ran.append(run.name)
+            run.directory.mkdir()
+            record = {"seconds": {"train": measured, "evaluate": 0.0}}
+            (run.directory / "result.json").write_text(json.dumps(record))
+
+        monkeypatch.setattr(reproduce, "run_one", run_one)
+        return ran
+
+    return install
+
+
+def test_runs_follow_one_another_and_the_time_left_is_corrected(tmp_path, finishing, capsys):
+    ran = finishing(120.0)  # twice the estimate
+    runs = [planned(tmp_path, name) for name in ("a", "b", "c")]
+    runs.insert(1, planned(tmp_path, "reused", state="finished"))
+    reproduce.execute(Plan([], runs, [], "demo"))
+    assert ran == ["a", "b", "c"]
+    lines = [line for line in capsys.readouterr().err.split("\n") if line]
+    assert lines == [
+        "[1/3] a  about 3 min left in all",
+        "[2/3] b  about 4 min left in all",
+        "[3/3] c  about 2 min left in all",
+    ]
+
+
+def module(tmp_path, monkeypatch, body):
+    """A module that a planned run can start."""
+    (tmp_path / "a_module.py").write_text(body)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    return planned(tmp_path, "a")
+
+
+def test_a_failing_run_stops_the_command_and_says_how_to_go_on(tmp_path, monkeypatch):
+    run = module(tmp_path, monkeypatch, "raise SystemExit(2)")
+    with pytest.raises(UserError, match=r"a ended with exit code 2.*goes on from here"):
+        reproduce.run_one(run)
+
+
+def test_a_run_that_was_interrupted_interrupts_the_plan(tmp_path, monkeypatch):
+    run = module(tmp_path, monkeypatch, "import os, signal; os.kill(os.getpid(), signal.SIGINT)")
+    with pytest.raises(KeyboardInterrupt):
+        reproduce.run_one(run)
+
+
+def arguments(*more):
+    parser = ArgumentParser()
+    reproduce.add_arguments(parser)
+    return parser.parse_args(["ndmf_net", *more])
+
+
+@pytest.fixture
+def long_plan(tmp_path, monkeypatch):
+    """A plan of three hours, with an empty runs folder."""
+    monkeypatch.setenv("REID_RUNS", str(tmp_path / "runs"))
+    plan = Plan([], [planned(tmp_path, "long", seconds=3 * 3600)], ["x: not there"], "demo")
+    monkeypatch.setattr(reproduce, "make_plan", lambda *_, **__: plan)
+    monkeypatch.setattr(reproduce, "estimate", lambda *_: None)
+    return plan
+
+
+def test_more_than_two_hours_are_asked_for(long_plan, monkeypatch, capsys):
+    monkeypatch.setattr(reproduce, "run_one", lambda run: pytest.fail("it ran"))
+    with pytest.raises(UserError, match=r"about 3\.0 h here: confirm with YES=1"):
+        reproduce.main(arguments())
+    printed = capsys.readouterr().out
+    assert "to run" in printed and "left out: x: not there" in printed and "1 of 1 runs to do, about 3.0 h" in printed
+
+
+def test_ctrl_c_ends_with_130_and_the_way_on(long_plan, monkeypatch, capsys):
+    def interrupted(run):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(reproduce, "run_one", interrupted)
+    assert reproduce.main(arguments("--yes")) == 130
+    assert "goes on from the last finished epoch" in capsys.readouterr().err
+
+
+def test_a_finished_plan_only_renders_and_prints_our_rows(
+    long_plan, tmp_path, monkeypatch, capsys, make_record, write_run
+):
+    long_plan.runs[0].state = "finished"
+    write_run(tmp_path / "runs", make_record(mAP=0.612))
+    monkeypatch.setattr(reproduce, "run_one", lambda run: pytest.fail("it ran"))
+    assert reproduce.main(arguments()) == 0
+    printed = capsys.readouterr().out
+    assert "nothing to train, only to render" in printed
+    assert "NDMF-Net (ours)" in printed and "61.2" in printed and "OSNet" not in printed
+    page = tmp_path / "runs" / "tables" / "ndmf_net.md"
+    assert str(page) in printed and "61.2" in page.read_text()
+    assert (tmp_path / "runs" / "tables" / "ndmf_net" / "curves-demo.png").is_file()
+
+
+def test_the_data_root_is_the_arguments_or_the_environments_and_never_a_demos(monkeypatch, tmp_path):
+    monkeypatch.setenv("DATA_ROOT", str(tmp_path / "environment"))
+    assert reproduce.data_root(arguments()) == tmp_path / "environment"
+    monkeypatch.setenv("DATA_ROOT", str(tmp_path / "environment"))
+    assert reproduce.data_root(arguments("--data-root", str(tmp_path / "given"))) == tmp_path / "given"
+    assert reproduce.data_root(arguments("--data-root", "~/reid")) == Path.home() / "reid"
+    monkeypatch.setenv("DATA_ROOT", str(tmp_path / "environment"))
+    assert reproduce.data_root(arguments("--demo")) is None
+    assert "DATA_ROOT" not in os.environ  # so that no run reads it either
+
+
+def test_runs_use_this_interpreter(tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    run = module(tmp_path, monkeypatch, f"import sys; open({str(out)!r}, 'w').write(sys.executable)")
+    reproduce.run_one(run)
+    assert out.read_text() == sys.executable

@@ -1,0 +1,120 @@
+"""The format of the specs, and that each paper's spec holds together with its variants."""
+
+import pytest
+import yaml
+
+from benchmarks.spec import RunSpec, known_papers, load_spec, look_up, print_number
+from common.config import read_yaml
+from common.errors import UserError
+from common.provenance import paper_folder
+
+SMALL = {
+    "paper": "small",
+    "target": "reproduce-small",
+    "short": "Small",
+    "title": "A Small Paper",
+    "authors": "Nobody",
+    "venue": "Nowhere 2020",
+    "headline": "table1",
+    "real_data_cost": {"gpu_hours_per_run": 1, "disk_gb": 2, "disk_gb_per_run": 3},
+    "documents": [
+        {
+            "id": "table1",
+            "name": "Table 1",
+            "kind": "table",
+            "scope": "headline",
+            "caption": "Costs and scores on two data sets.",
+            "average_precision": "step",
+            "columns": [
+                {"id": "a_map", "title": "mAP", "unit": "%", "value": "scores.mAP", "group": "A", "dataset": "a"},
+                {"id": "b_map", "title": "mAP", "unit": "%", "value": "scores.mAP", "group": "B", "dataset": "b"},
+                {"id": "macs", "title": "MACs", "unit": "G", "value": "model.macs", "group": "Cost", "dataset": "a"},
+            ],
+            "rows": [{"method": "Ours", "reported": {"a_map": 50.0, "macs": 4.05}, "run": {"variant": "full"}}],
+        }
+    ],
+}
+
+
+def write(tmp_path, spec):
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump(spec))
+    return load_spec("small", tmp_path)
+
+
+def test_column_groups_name_their_data_sets(tmp_path):
+    document = write(tmp_path, SMALL).document("table1")
+    assert document.groups() == ["A", "B", "Cost"]
+    assert [(row.run.label, dataset) for row, dataset in document.runs()] == [("full", "a"), ("full", "b")]
+
+
+@pytest.mark.parametrize(
+    ("place", "key", "value", "message"),
+    [
+        ("documents.0", "captoin", "x", "documents.0.captoin: Extra inputs"),
+        ("documents.0.rows.0.run", "varaint", "x", "rows.0.run.varaint: Extra inputs"),
+        ("documents.0.columns.0", "unit", "percent", "columns.0.unit"),
+        ("documents.0.rows.0", "reported", {"mAP": 1.0}, "row 'Ours': reported has no column 'mAP'"),
+        ("documents.0", "average_precision", None, "names its average_precision"),
+        ("", "headline", "table2", "there is no document 'table2'"),
+    ],
+)
+def test_mistakes_are_named_with_their_place(tmp_path, place, key, value, message):
+    spec = yaml.safe_load(yaml.safe_dump(SMALL))
+    target = spec
+    for step in place.split(".") if place else []:
+        target = target[int(step) if step.isdigit() else step]
+    target[key] = value
+    with pytest.raises(UserError, match=r"small\.yaml") as error:
+        write(tmp_path, spec)
+    assert message in str(error.value)
+
+
+def test_unknown_paper_names_the_nearest():
+    with pytest.raises(UserError, match="did you mean 'ndmf_net'"):
+        load_spec("ndmfnet")
+
+
+def test_labels_are_those_of_run_directories():
+    assert RunSpec(variant="full", set={"num_parts": 4, "bnneck": True}).label == "full+bnneck=True+num_parts=4"
+    assert RunSpec(program="colour_histogram").label == "colour_histogram"
+
+
+@pytest.mark.parametrize("paper", known_papers())
+def test_rows_name_variants_and_settings_that_exist(paper):
+    config = read_yaml(paper_folder(paper) / "config.yaml")
+    for document in load_spec(paper).documents:
+        for row, _ in document.runs():
+            if row.run.program == "train":
+                assert row.run.variant in config["variants"], row
+                assert set(row.run.set) <= set(config), row
+
+
+def test_every_reported_number_of_the_paper_is_there():
+    """Counted in the paper: 8 x 3, 19 x 2, 16 x 2, 9 x 2, 5 x 2 numbers in Tables 1-5, one legible point in Fig. 7."""
+    spec = load_spec("ndmf_net")
+    counts = {document.id: sum(len(row.reported) for row in document.rows) for document in spec.documents}
+    assert counts == {
+        "table1": 24,
+        "table2": 38,
+        "table3": 32,
+        "table4": 18,
+        "table5": 10,
+        "curves": 0,
+        "fig7": 2,
+        "fig8": 0,
+        "fig9": 0,
+    }
+    for name in ("table2", "table3", "table4"):
+        rows = spec.document(name).rows
+        assert all(row.ref and row.venue for row in rows[:-1])
+        assert rows[-1].run and not any(row.run for row in rows[:-1])
+
+
+def test_look_up_and_print():
+    record = {"model": {"macs": 4_054_000_000}, "scores": {}}
+    assert look_up(record, "model.macs") == 4_054_000_000
+    assert look_up(record, "scores.mAP") is None
+    assert look_up(record, "seconds.train") is None
+    assert print_number(12936, "count") == "12,936"
+    assert print_number(2017, "year") == "2017"
+    assert print_number(88.94, "%") == "88.9"
