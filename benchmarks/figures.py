@@ -175,6 +175,7 @@ def draw_retrieval(paper: Paper, runs: dict[str, PlannedRun], file: Path) -> dic
         [entry.pop("paths") for entry in queries],
         [entry["correct"] for entry in queries],
         file,
+        scores=[entry["similarity"] for entry in queries],
     )
     return {"queries": queries}
 

@@ -93,7 +93,7 @@ def floor_record(paper: str, program: str, dataset: DataSet) -> dict:
         "seed": 0,
         "scores": scores,
         "num_epochs": 0,
-        "config": settings if scores else {},
+        "config": settings,
         "unmodified_config": True,
         "source_hash": source_hash(paper),
         "data": {

@@ -53,15 +53,18 @@ def sample_sheet(
     height: int = 128,
     seed: int = 0,
 ) -> Path:
-    """Images of random identities: a row is a person, columns are grouped by camera, grey where it has no image.
+    """Images of identities: a row is a person, columns are grouped by camera, grey where it has no image.
 
-    height: pixels of an image, drawn half as wide. Junk (person -1) is left out.
+    The identities are those that most cameras have seen, at random among equals; junk (person -1) is left out.
+    height: pixels of an image, drawn half as wide.
     """
     persons = sorted(set(subset.persons.tolist()) - {JUNK})
     if not persons:
         raise UserError(f"subset {subset.name!r} has no identity to show: it has {len(subset)} images, junk included")
     generator = np.random.default_rng(seed)
-    persons = sorted(generator.choice(persons, min(num_identities, len(persons)), replace=False).tolist())
+    seen_by = {person: len(set(subset.cameras[subset.persons == person].tolist())) for person in persons}
+    shuffled = generator.permutation(persons).tolist()
+    persons = sorted(sorted(shuffled, key=lambda person: -seen_by[person])[:num_identities])
     groups: dict[int, dict[str, list[Sample]]] = {person: {} for person in persons}
     one_group = len(set(subset.cameras.tolist())) > MAX_CAMERAS
     modalities = {sample.modality for sample in subset.samples}

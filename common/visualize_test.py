@@ -64,11 +64,14 @@ def test_sample_sheet_shows_each_person_in_each_camera(tmp_path):
     assert count(path, (255, 255, 0)) == 0  # junk
 
 
-def test_sample_sheet_chooses_by_seed(tmp_path):
+def test_sample_sheet_chooses_by_seed_among_those_seen_by_most_cameras(tmp_path):
     subset = coloured_subset(tmp_path)
     sheets = [sample_sheet(subset, tmp_path / "sheet.png", num_identities=2, seed=s).read_bytes() for s in (0, 0, 1, 2)]
     assert sheets[0] == sheets[1]
     assert len(set(sheets)) > 1
+    for seed in range(8):
+        path = sample_sheet(subset, tmp_path / "sheet.png", num_identities=5, seed=seed)
+        assert count(path, COLOURS[0]) == 0  # one camera; the others have two
 
 
 def test_sample_sheet_groups_modalities_and_many_cameras(tmp_path):

@@ -1,7 +1,8 @@
-"""Make a synthetic data set, or check what is on disk against what was published.
+"""Make a synthetic data set, check what is on disk against what was published, or look at it.
 
 python -m common.datasets make --like market1501 [--size demo] [--seed 0] [--out DIR]
 python -m common.datasets check [NAME] [--data-root DIR]
+python -m common.datasets sheet [NAME] [--data-root DIR] [--out sheet.png]
 """
 
 import argparse
@@ -11,12 +12,13 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from common.datasets import READERS, find_folder, reader_of, synthetic_folder
+from common.datasets import READERS, find_folder, open_dataset, reader_of, synthetic_folder
 from common.datasets.base import DataSet
 from common.datasets.synthetic import make_dataset
 from common.datasets.synthetic.plan import SIZES
 from common.datasets.synthetic.write import WRITERS
 from common.errors import UserError, command
+from common.visualize import sample_sheet
 
 
 @command
@@ -32,9 +34,17 @@ def main(arguments: list[str] | None = None) -> int:
     check = commands.add_parser("check", help="count what is on disk and compare it with what was published")
     check.add_argument("name", nargs="?", help=f"one of {', '.join(sorted(READERS))}; all of them if left out")
     check.add_argument("--data-root", type=Path, help="folder of the real data sets (default: DATA_ROOT)")
+    sheet = commands.add_parser("sheet", help="a picture of some training identities in each camera")
+    sheet.add_argument("name", nargs="?", default="market1501", help=f"one of {', '.join(sorted(READERS))}")
+    sheet.add_argument("--data-root", type=Path, help="folder of the real data sets (default: the synthetic demo set)")
+    sheet.add_argument("--out", type=Path, default=Path("sheet.png"))
+    sheet.add_argument("--seed", type=int, default=0, help="another seed shows other identities")
     options = parser.parse_args(arguments)
     if options.command == "make":
         return _make(options)
+    if options.command == "sheet":
+        print(sample_sheet(open_dataset(options.name, options.data_root).train, options.out, seed=options.seed))
+        return 0
     names = [options.name] if options.name else sorted(READERS)
     root = options.data_root or os.environ.get("DATA_ROOT") or None
     return max(_check(name, root) for name in names)

@@ -135,3 +135,5 @@ def test_make_then_check(tmp_path, monkeypatch, capsys):
     assert cli.main(["make", "--size", "tiny", "--out", str(tmp_path / "synthetic" / "demo" / "market1501")]) == 0
     assert cli.main(["check"]) == 0
     assert "by design" in capsys.readouterr().out
+    assert cli.main(["sheet", "--out", str(tmp_path / "sheet.png")]) == 0
+    assert (tmp_path / "sheet.png").stat().st_size > 10_000
