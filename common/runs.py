@@ -25,6 +25,7 @@ from tqdm import tqdm
 
 from common import config as configuration
 from common import hardware
+from common.checkpoints import newest_checkpoint, read_checkpoint, write_checkpoint
 from common.datasets import READERS, open_dataset
 from common.datasets.base import DataSet
 from common.errors import UserError
@@ -159,18 +160,14 @@ class Run:
 
     def restore(self, **parts: Any) -> int:
         """Load the last checkpoint into the given parts (model, optimiser, scaler); returns its epoch, 0 if none."""
-        file = self.directory / "last.pth"
-        if not file.is_file():
+        file = newest_checkpoint(self.directory)
+        if file is None:
             return 0
-        try:
-            checkpoint = torch.load(file, map_location="cpu", weights_only=True)
-            for name, part in parts.items():
-                part.load_state_dict(checkpoint[name])
-        except Exception as error:  # a damaged archive fails in many ways; all mean the same to its user
-            raise UserError(
-                f"{file} cannot be used ({type(error).__name__}: {error}). To go on from the epoch before: "
-                f"mv '{self.directory / 'previous.pth'}' '{file}', or start anew with --force"
-            ) from None
+        # The source may have changed since: the record says which source finished the run.
+        identity = {key: value for key, value in self.identity().items() if key != "source_hash"}
+        checkpoint = read_checkpoint(file, identity)
+        for name, part in parts.items():
+            part.load_state_dict(checkpoint[name])
         self.log = checkpoint["log"]
         self.train_seconds, self.trained_images = checkpoint["train_seconds"], checkpoint["trained_images"]
         return checkpoint["epoch"]
@@ -195,8 +192,8 @@ class Run:
     def check_finite(self, terms: dict[str, float], epoch: int, step: int) -> None:
         """Stop the run when a loss term is NaN or infinite."""
         if not all(math.isfinite(value) for value in terms.values()):
-            file = self.directory / "last.pth"
-            kept = f"the last good checkpoint is {file}" if file.is_file() else "no epoch was finished before"
+            file = newest_checkpoint(self.directory)
+            kept = f"the last good checkpoint is {file}" if file else "no epoch was finished before"
             raise UserError(
                 f"the loss is not finite in epoch {epoch}, step {step}: "
                 f"{', '.join(f'{name} {value}' for name, value in terms.items())}; {kept}. "
@@ -211,19 +208,13 @@ class Run:
         self.log.append({"epoch": epoch, **entry, "seconds": round(seconds, 2)})
         checkpoint = {
             **{name: part.state_dict() for name, part in parts.items()},
+            "identity": self.identity(),
             "epoch": epoch,
             "log": self.log,
             "train_seconds": self.train_seconds,
             "trained_images": self.trained_images,
         }
-        last, partial = self.directory / "last.pth", self.directory / "last.pth.partial"
-        with open(partial, "wb") as file:
-            torch.save(checkpoint, file)
-            file.flush()
-            os.fsync(file.fileno())
-        if last.is_file():
-            last.replace(self.directory / "previous.pth")
-        partial.replace(last)
+        write_checkpoint(self.directory, checkpoint)
         write_text(self.directory / "log.jsonl", "".join(json.dumps(line) + "\n" for line in self.log))
         if not sys.stderr.isatty():
             terms = "  ".join(f"{name} {value:.4g}" for name, value in entry.items())

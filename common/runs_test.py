@@ -132,7 +132,7 @@ def test_a_truncated_checkpoint_is_refused_and_the_one_before_named(start):
     train(run, layer(), epochs=2)
     last = run.directory / "last.pth"
     last.write_bytes(last.read_bytes()[:200])
-    with pytest.raises(UserError, match=r"last\.pth cannot be used(.|\n)*previous\.pth"):
+    with pytest.raises(UserError, match=r"last\.pth is damaged(.|\n)*previous\.pth"):
         start().restore(model=layer())
     (run.directory / "previous.pth").rename(last)
     model = layer()
