@@ -92,8 +92,10 @@ def draw_from_runs(paper: Paper, plan: Plan, folder: Path) -> None:
     """The plan's heat maps and rankings, unless they were drawn from these very runs before."""
     drawers = {"heat_maps": draw_heat_maps, "retrieval": draw_retrieval}
     for document in plan.documents:
+        if document.kind not in drawers:
+            continue
         runs = {row.method: run for row in document.rows if (run := plan.trained(row.run.label)) is not None}
-        if document.kind not in drawers or len(runs) != len(document.rows):
+        if len(runs) != len(document.rows):
             continue
         file = folder / f"{document.id}-{plan.kind}.png"
         origin = {method: _origin(run) for method, run in runs.items()}

@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.command_line import command_line
 from common.datasets import READERS, open_dataset
 from common.datasets.base import DataSet
 from common.errors import UserError
 from common.provenance import source_hash
-from common.runs import Run, command_line, read_json
+from common.runs import Run, read_json
 
 from .floors import floor_directory
 from .spec import Document, Paper, Row, RunSpec

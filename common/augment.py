@@ -15,10 +15,10 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
-def batch_generator(seed: int, epoch: int, step: int) -> torch.Generator:
-    """The generator of one training step, a function of (seed, epoch, step) alone."""
+def batch_generator(seed: int, epoch: int, step: int, rank: int = 0) -> torch.Generator:
+    """The generator of one process's training step, a function of (seed, epoch, step, rank) alone."""
     # Hashed: torch's CPU generator reads the low 32 bits of its seed only.
-    state = np.random.SeedSequence([seed, epoch, step]).generate_state(1)
+    state = np.random.SeedSequence([seed, epoch, step], spawn_key=(rank,) if rank else ()).generate_state(1)
     return torch.Generator().manual_seed(int(state[0]))
 
 

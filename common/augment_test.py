@@ -71,6 +71,6 @@ def test_step_generators_are_distinct_and_repeatable():
     def draw(*key):
         return torch.rand(4, generator=augment.batch_generator(*key)).tolist()
 
-    keys = [(0, 1, 0), (0, 1, 1), (0, 2, 0), (1, 1, 0)]
-    assert len({tuple(draw(*key)) for key in keys}) == 4
+    keys = [(0, 1, 0), (0, 1, 1), (0, 2, 0), (1, 1, 0), (0, 1, 0, 1), (0, 1, 0, 2)]
+    assert len({tuple(draw(*key)) for key in keys}) == 6
     assert draw(3, 2, 1) == draw(3, 2, 1)

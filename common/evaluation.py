@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from common import distributed
 from common.datasets.base import DataSet, Subset
 from common.images import ImageStore
 from common.metrics import score_features
@@ -21,13 +22,16 @@ def extract_features(
     """The features of every image of a store: (N, dim) float32 on the CPU.
 
     embed: a batch of images (B, 3, H, W) uint8 on the CPU -> features (B, dim); it moves, normalises and runs them.
+    Several processes take turns at the batches, which are cut as in one process, so that the features are the same.
     """
     starts = range(0, len(store), batch_size)
-    batches = [
-        embed(store.gather(np.arange(start, min(start + batch_size, len(store))))).float().cpu()
-        for start in tqdm(starts, desc=name, unit="batch", leave=False, disable=None)
-    ]
-    return torch.cat(batches)
+    own_starts = starts[distributed.rank() :: distributed.world_size()]
+    bar = tqdm(own_starts, desc=name, unit="batch", leave=False, disable=None if distributed.is_main() else True)
+    own = {
+        start: embed(store.gather(np.arange(start, min(start + batch_size, len(store))))).float().cpu() for start in bar
+    }
+    batches = {start: batch for part in distributed.gather_objects(own) for start, batch in part.items()}
+    return torch.cat([batches[start] for start in starts])
 
 
 def score_retrieval(
@@ -61,8 +65,9 @@ def evaluate_single_query(
     embed: Callable[[Tensor], Tensor], dataset: DataSet, height: int, width: int, *, cache: bool = True
 ) -> dict[str, float]:
     """Single-query scores of a network on a data set's query and gallery; see `extract_features` for `embed`."""
-    features = {
-        subset.name: extract_features(embed, ImageStore(subset, height, width, cache=cache), name=subset.name)
-        for subset in (dataset.query, dataset.gallery)
-    }
+    features = {}
+    for subset in (dataset.query, dataset.gallery):
+        with distributed.main_process_first():  # it may have to decode the images
+            store = ImageStore(subset, height, width, cache=cache)
+        features[subset.name] = extract_features(embed, store, name=subset.name)
     return score_retrieval(dataset.query, dataset.gallery, features["query"], features["gallery"])

@@ -15,6 +15,7 @@ import sys
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,9 @@ import yaml
 from tqdm import tqdm
 
 from common import config as configuration
-from common import hardware
+from common import distributed, hardware
 from common.checkpoints import newest_checkpoint, read_checkpoint, write_checkpoint
+from common.command_line import command_line, find_data_root
 from common.datasets import READERS, open_dataset
 from common.datasets.base import DataSet
 from common.errors import UserError
@@ -48,6 +50,7 @@ class Run:
     log: list[dict] = field(default_factory=list)
     train_seconds: float = 0.0
     trained_images: int = 0
+    _epoch_started: float = 0.0
 
     @classmethod
     def from_command_line(cls, paper: str, schema: type, argv: list[str]) -> "Run":
@@ -68,8 +71,10 @@ class Run:
             variant=arguments.variant,
             overrides=overrides,
         )
-        device = hardware.select_device(arguments.device)
-        dataset = open_dataset(arguments.dataset, find_data_root(arguments), size="demo" if arguments.demo else "full")
+        device = distributed.initialise(hardware.select_device(arguments.device))
+        size = "demo" if arguments.demo else "full"
+        with distributed.main_process_first():  # it may have to draw the data
+            dataset = open_dataset(arguments.dataset, find_data_root(arguments), size=size)
         demo_settings_elsewhere = ["+demo"] if arguments.demo and dataset.kind != "demo" else []
         label = "".join(
             [arguments.variant, *demo_settings_elsewhere, *(f"+{key}={overrides[key]}" for key in sorted(overrides))]
@@ -106,6 +111,11 @@ class Run:
 
     # ---------------------------------------------------------------- state
 
+    @cached_property
+    def _source_hash(self) -> str:
+        # Of the source that this process runs, not of what it becomes while the run goes on.
+        return source_hash(self.paper)
+
     def identity(self) -> dict:
         """What makes two runs the same: results may be reused when all of it is equal."""
         return {
@@ -113,7 +123,7 @@ class Run:
             "config_hash": configuration.config_hash(self.config),
             "data_fingerprint": self.dataset.fingerprint,
             "seed": self.seed,
-            "source_hash": source_hash(self.paper),
+            "source_hash": self._source_hash,
         }
 
     def state(self) -> str:
@@ -132,8 +142,10 @@ class Run:
     def begin(self, *, resume: bool, force: bool) -> None:
         """Take the directory: make it, or go on in it. Raises UserError rather than overwrite what is there."""
         state = self.state()
+        distributed.barrier()  # all have looked before one changes what is there
         if force and state != "new":
-            shutil.rmtree(self.directory)
+            if distributed.is_main():
+                shutil.rmtree(self.directory)
         elif state == "different":
             raise UserError(
                 f"{self.directory} holds a run of another paper, config, seed or data set: name another --run-dir, "
@@ -146,6 +158,12 @@ class Run:
             raise UserError(
                 f"{self.directory} holds an interrupted run: go on with --resume, or start anew with --force"
             )
+        if distributed.is_main():
+            self._write_settings()
+        distributed.barrier()
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # both stop as Ctrl-C does
+
+    def _write_settings(self) -> None:
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             found = {"dataset": self.dataset.name, "data_folder": str(self.dataset.folder), "variant": self.variant}
@@ -154,7 +172,6 @@ class Run:
             write_text(self.directory / "config.yaml", settings)
         except OSError as error:
             raise UserError(f"the run directory {self.directory} cannot be written: {error}") from None
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # both stop as Ctrl-C does
 
     # ---------------------------------------------------------------- training
 
@@ -174,7 +191,9 @@ class Run:
 
     def seed_epoch(self, epoch: int) -> None:
         """Seed torch's global generator (epoch 0: initialisation; later: dropout), so that a resumed epoch is equal."""
-        torch.manual_seed(int(np.random.SeedSequence([self.seed, epoch]).generate_state(1)[0]))
+        rank = distributed.rank() if epoch else 0  # all processes begin with the same weights
+        sequence = np.random.SeedSequence([self.seed, epoch], spawn_key=(rank,) if rank else ())
+        torch.manual_seed(int(sequence.generate_state(1)[0]))
 
     def progress(self, epoch: int, num_epochs: int) -> tqdm:
         """A bar over all images of all epochs, with the time left."""
@@ -184,7 +203,7 @@ class Run:
             total=num_epochs * size,
             desc=f"{self.variant} s{self.seed}",
             unit="image",
-            disable=None,
+            disable=None if distributed.is_main() else True,
         )
         self._epoch_started = time.monotonic()
         return bar
@@ -201,11 +220,21 @@ class Run:
             )
 
     def finish_epoch(self, epoch: int, entry: dict[str, float], num_images: int, **parts: Any) -> None:
-        """Log an epoch and write its checkpoint; the one before stays as previous.pth."""
+        """Log an epoch and write its checkpoint; the one before stays as previous.pth.
+
+        entry: this process's mean loss terms; num_images: trained on by all processes together.
+        """
+        entry = {name: distributed.mean(value, self.device) for name, value in entry.items()}
         seconds = time.monotonic() - self._epoch_started
         self.train_seconds += seconds
         self.trained_images += num_images
         self.log.append({"epoch": epoch, **entry, "seconds": round(seconds, 2)})
+        if distributed.is_main():
+            self._write_epoch(epoch, entry, seconds, parts)
+        distributed.barrier()
+        self._epoch_started = time.monotonic()
+
+    def _write_epoch(self, epoch: int, entry: dict[str, float], seconds: float, parts: dict[str, Any]) -> None:
         checkpoint = {
             **{name: part.state_dict() for name, part in parts.items()},
             "identity": self.identity(),
@@ -219,15 +248,12 @@ class Run:
         if not sys.stderr.isatty():
             terms = "  ".join(f"{name} {value:.4g}" for name, value in entry.items())
             print(f"{self.variant} s{self.seed}  epoch {epoch}  {terms}  {seconds:.0f} s", file=sys.stderr, flush=True)
-        self._epoch_started = time.monotonic()
 
     def finish(self, scores: dict[str, float], evaluate_seconds: float, model: dict[str, int]) -> dict:
         """Write the result record and the training curves; returns the record.
 
         scores: fractions, of the last epoch's weights; model: num_parameters and macs.
         """
-        if self.log:
-            training_curves(self.log, self.directory / "curves.png")
         record = {
             "paper": self.paper,
             "run": self.directory.name,
@@ -240,7 +266,7 @@ class Run:
             "config": configuration.config_dict(self.config),
             "config_hash": configuration.config_hash(self.config),
             "unmodified_config": not self.overridden,
-            "source_hash": source_hash(self.paper),
+            "source_hash": self._source_hash,
             "data": {
                 "name": self.dataset.name,
                 "kind": self.dataset.kind,
@@ -250,37 +276,18 @@ class Run:
             "model": model,
             "seconds": {"train": round(self.train_seconds, 1), "evaluate": round(evaluate_seconds, 1)},
             "images_per_second": round(self.trained_images / self.train_seconds, 1) if self.train_seconds else None,
-            "machine": describe_machine(self.device, self.precision),
+            "machine": describe_machine(self.device, self.precision) | {"processes": distributed.world_size()},
             **source_commit(),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "log": self.log,
         }
-        write_text(self.directory / "result.json", json.dumps(record, indent=1))
+        if distributed.is_main():
+            if self.log:
+                training_curves(self.log, self.directory / "curves.png")
+            write_text(self.directory / "result.json", json.dumps(record, indent=1))
+            print(f"{self.directory.name}: mAP {scores['mAP']:.1%}  Rank-1 {scores['rank1']:.1%}  ({self.directory})")
+        distributed.barrier()
         return record
-
-
-def command_line(paper: str) -> argparse.ArgumentParser:
-    """The command line that every paper's train.py has."""
-    parser = argparse.ArgumentParser(prog=f"python -m {paper}.train", description=f"Train and evaluate {paper}.")
-    parser.add_argument("--demo", action="store_true", help="demo size: synthetic pedestrians, minutes on two cores")
-    parser.add_argument("--dataset", default="market1501")
-    parser.add_argument("--data-root", type=Path, help="folder of the real data sets (also the DATA_ROOT variable)")
-    parser.add_argument("--variant", default="full", help="a section of variants in config.yaml")
-    parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="change a setting")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument("--run-dir", type=Path, help="default: runs/<paper>/<dataset>-<kind>-<variant>-s<seed>")
-    parser.add_argument("--resume", action="store_true", help="go on from the last finished epoch, if there is one")
-    parser.add_argument("--force", action="store_true", help="train again, replacing what is in the run directory")
-    return parser
-
-
-def find_data_root(arguments: argparse.Namespace) -> Path | None:
-    """--data-root, else DATA_ROOT; a --demo run takes real data only when asked by --data-root."""
-    if arguments.data_root is not None:
-        return arguments.data_root
-    variable = os.environ.get("DATA_ROOT")
-    return Path(variable) if variable and not arguments.demo else None
 
 
 def runs_folder() -> Path:

@@ -7,8 +7,9 @@ import torch
 from PIL import Image
 from pydantic.dataclasses import dataclass
 
+from common.command_line import command_line, find_data_root
 from common.errors import UserError
-from common.runs import Run, command_line, read_json
+from common.runs import Run, read_json
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def test_an_interrupted_run_goes_on_from_its_last_epoch_and_a_finished_one_is_le
     assert train(run, model, epochs=3, resume=True) == 2
     assert model.weight.item() == 3
     assert [entry["epoch"] for entry in run.log] == [1, 2, 3]
-    record = run.finish({"mAP": 0.5}, 1.0, {"macs": 1})
+    record = run.finish({"mAP": 0.5, "rank1": 0.6}, 1.0, {"macs": 1})
     assert record["data"]["counts"]["train"] == {"images": 3, "identities": 2, "cameras": 2}
     assert record["kind"] == "real" and record["unmodified_config"] and record["num_epochs"] == 3
     assert json.loads((run.directory / "result.json").read_text()) == record
@@ -108,7 +109,7 @@ def test_an_interrupted_run_goes_on_from_its_last_epoch_and_a_finished_one_is_le
 def test_changed_source_is_stale_and_changed_settings_are_another_run(start, tmp_path):
     run = start()
     train(run, layer(), epochs=3)
-    run.finish({"mAP": 0.5}, 1.0, {})
+    run.finish({"mAP": 0.5, "rank1": 0.6}, 1.0, {})
     (tmp_path / "my_paper" / "train_test.py").write_text("a test changes nothing\n")
     assert start().state() == "finished"
     (tmp_path / "my_paper" / "train.py").write_text("second = 2\n")
@@ -184,8 +185,6 @@ def test_epochs_seed_dropout_alike_in_a_resumed_run(start):
 
 
 def test_a_demo_takes_real_data_only_when_the_command_line_says_so(monkeypatch, tmp_path):
-    from common.runs import find_data_root
-
     parser = command_line("ndmf_net")
     monkeypatch.setenv("DATA_ROOT", "/real")
     assert str(find_data_root(parser.parse_args([]))) == "/real"

@@ -13,14 +13,29 @@ class IdentitySampler:
     An epoch: every identity's images are shuffled and cut into groups of K (a short group is filled up by drawing
     again from the same identity), and each group is used at most once. So each image comes about once an epoch, and
     an epoch has about N / (P K) batches. Groups that are left when fewer than P identities have any are dropped.
+
+    P x K is the global batch: of several processes each gets its share of the P identities, disjoint from the others.
     """
 
-    def __init__(self, labels: np.ndarray, identities_per_batch: int, images_per_identity: int, *, seed: int):
-        """labels: (N,) integers, the identity of each image."""
+    def __init__(
+        self,
+        labels: np.ndarray,
+        identities_per_batch: int,
+        images_per_identity: int,
+        *,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+    ):
+        """labels: (N,) integers, the identity of each image; rank, world_size: see common/distributed.py.
+
+        Raises UserError when there are fewer than P identities, or when P does not divide among the processes.
+        """
         labels = np.asarray(labels)
         self.identities_per_batch = identities_per_batch
         self.images_per_identity = images_per_identity
         self.seed = seed
+        self.rank, self.world_size = rank, world_size
         order = np.argsort(labels, kind="stable")
         self.images_of = np.split(order, np.flatnonzero(np.diff(labels[order])) + 1)
         if len(self.images_of) < identities_per_batch:
@@ -28,9 +43,14 @@ class IdentitySampler:
                 f"identities_per_batch is {identities_per_batch}, but the training set has only "
                 f"{len(self.images_of)} identities: set identities_per_batch to at most that"
             )
+        if identities_per_batch % world_size:
+            raise UserError(
+                f"identities_per_batch is {identities_per_batch}, which {world_size} processes cannot share equally: "
+                "start another number of processes, or set it to a multiple of that"
+            )
 
     def batches(self, epoch: int) -> Iterator[np.ndarray]:
-        """The epoch's batches, each (P * K,) int64 indices with the K images of an identity side by side."""
+        """This process's share of each batch: (P / world_size * K,) int64, an identity's K images side by side."""
         generator = np.random.default_rng([self.seed, epoch])
         waiting: list[tuple[int, np.ndarray]] = []  # groups whose identity already stands in the batch being filled
         batch: dict[int, np.ndarray] = {}
@@ -40,7 +60,7 @@ class IdentitySampler:
                 continue
             batch[identity] = group
             while len(batch) == self.identities_per_batch:
-                yield np.concatenate(list(batch.values()))
+                yield np.concatenate(list(batch.values())[self.rank :: self.world_size])
                 batch, waiting = self._refill(waiting)
         # The tail: what waited is all that is left.
 

@@ -10,13 +10,14 @@ from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
-from common import augment
+from common import augment, distributed
+from common.command_line import command_line
 from common.complexity import count_macs, count_parameters
 from common.errors import command
 from common.evaluation import evaluate_single_query
 from common.images import ImageStore
 from common.losses import batch_hard_triplet
-from common.runs import Run, command_line
+from common.runs import Run
 from common.samplers import IdentitySampler
 
 from .losses import smoothed_cross_entropy
@@ -119,8 +120,16 @@ def train(run: Run) -> NDMFNet:
     """The whole training of a run, from its last finished epoch on; returns the network of the last epoch."""
     config, device = run.config, run.device
     subset = run.dataset.train
-    sampler = IdentitySampler(subset.labels, config.identities_per_batch, config.images_per_identity, seed=run.seed)
-    store = ImageStore(subset, config.height, config.width, cache=config.cache)
+    sampler = IdentitySampler(
+        subset.labels,
+        config.identities_per_batch,
+        config.images_per_identity,
+        seed=run.seed,
+        rank=distributed.rank(),
+        world_size=distributed.world_size(),
+    )
+    with distributed.main_process_first():  # it may have to decode the images
+        store = ImageStore(subset, config.height, config.width, cache=config.cache)
     labels = torch.from_numpy(subset.labels)
 
     run.seed_epoch(0)
@@ -132,7 +141,7 @@ def train(run: Run) -> NDMFNet:
     parts = {"model": model, "optimiser": optimiser, "scaler": scaler}
     last_epoch = run.restore(**parts)
 
-    model.train()
+    network = distributed.parallel(model.train(), device)
     progress = run.progress(last_epoch, config.num_epochs)
     for epoch in range(last_epoch + 1, config.num_epochs + 1):
         run.seed_epoch(epoch)
@@ -140,14 +149,17 @@ def train(run: Run) -> NDMFNet:
             group["lr"] = learning_rate(epoch, config)
         sums, num_steps = defaultdict(float), 0
         for step, indices in enumerate(sampler.batches(epoch)):
-            generator = augment.batch_generator(run.seed, epoch, step)
+            generator = augment.batch_generator(run.seed, epoch, step, distributed.rank())
             images = augmented(store.gather(indices).to(device), config, generator)
             targets = labels[indices].to(device)
             with run.autocast():
-                features, logits = model(images)
+                features, logits = network(images)
             identity_loss = smoothed_cross_entropy(logits, targets, smoothing=config.label_smoothing)
             triplet_loss = batch_hard_triplet(
-                features, targets, margin=config.triplet_margin, squared=config.triplet_squared
+                distributed.gather_with_gradient(features),
+                distributed.gather(targets),
+                margin=config.triplet_margin,
+                squared=config.triplet_squared,
             )
             loss = config.identity_weight * identity_loss + config.triplet_weight * triplet_loss  # eq. 14
 
@@ -161,11 +173,12 @@ def train(run: Run) -> NDMFNet:
             for name, value in terms.items():
                 sums[name] += value
             num_steps += 1
-            progress.update(len(indices))
+            progress.update(distributed.world_size() * len(indices))
             progress.set_postfix(epoch=epoch, loss=f"{terms['loss']:.3f}", refresh=False)
         entry = {name: value / num_steps for name, value in sums.items()}
         entry["learning_rate"] = learning_rate(epoch, config)
-        run.finish_epoch(epoch, entry, num_steps * len(indices), **parts)
+        batch_size = config.identities_per_batch * config.images_per_identity
+        run.finish_epoch(epoch, entry, num_steps * batch_size, **parts)
     progress.close()
     return model
 
@@ -193,7 +206,6 @@ def main(argv: list[str] | None = None) -> None:
     macs = count_macs(model, torch.empty(1, 3, config.height, config.width))
     size = {"num_parameters": count_parameters(model), "macs": macs}
     run.finish(scores, time.monotonic() - started, size)
-    print(f"{run.directory.name}: mAP {scores['mAP']:.1%}  Rank-1 {scores['rank1']:.1%}  ({run.directory}/result.json)")
 
 
 if __name__ == "__main__":

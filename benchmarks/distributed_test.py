@@ -1,0 +1,32 @@
+"""A whole run in two processes: it trains, and one process gives its checkpoint the same scores."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from common.datasets.synthetic import make_dataset
+from common.evaluation import evaluate_single_query
+from common.provenance import REPOSITORY
+from ndmf_net.evaluate import load_run
+
+
+def test_a_run_in_two_processes_trains_and_scores_as_one_process_does(tmp_path, monkeypatch):
+    monkeypatch.setenv("REID_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    make_dataset(tmp_path / "market1501", size="tiny", processes=1)
+    run = tmp_path / "run"
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command += ["-m", "ndmf_net.train", "--demo", "--device", "cpu", "--data-root", str(tmp_path)]
+    command += ["--run-dir", str(run), "--set", "num_epochs=1", "precision=fp32"]
+    finished = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=300)
+    assert finished.returncode == 0, finished.stderr
+    record = json.loads((run / "result.json").read_text())
+    assert record["machine"]["processes"] == 2
+    assert finished.stdout.count("Rank-1") == 1  # one process speaks
+
+    loaded = load_run(run, "cpu")
+    config = loaded.run.config
+    scores = evaluate_single_query(loaded.embed, loaded.run.dataset, config.height, config.width)
+    assert scores == pytest.approx(record["scores"], abs=1e-9)

@@ -1,0 +1,84 @@
+"""Two processes (gloo, CPU) against one: the same batch, the same step, the same scores."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from common import distributed
+from common.errors import UserError
+from common.losses import batch_hard_triplet
+from common.provenance import REPOSITORY
+from common.samplers import IdentitySampler
+
+LABELS = np.repeat(np.arange(12), 6)
+
+
+def one_step(folder: Path) -> None:
+    """One SGD step on the first batch of an epoch; what came out goes to a file for each rank."""
+    device = distributed.initialise(torch.device("cpu"))
+    torch.manual_seed(0)
+    images = torch.randn(len(LABELS), 3, 16, 8)
+    model = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 8, 3), torch.nn.BatchNorm2d(8), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(672, 12)
+    ).eval()  # batch norm's statistics are each rank's own, so they are left out of the comparison
+    network = distributed.parallel(model, device)
+    optimiser = torch.optim.SGD(model.parameters(), lr=0.1)
+    sampler = IdentitySampler(LABELS, 4, 3, seed=5, rank=distributed.rank(), world_size=distributed.world_size())
+    indices = next(sampler.batches(1))
+    targets = torch.from_numpy(LABELS[indices])
+    logits = network(images[indices])
+    triplet = batch_hard_triplet(
+        distributed.gather_with_gradient(logits), distributed.gather(targets), margin=50.0
+    )  # a margin that no triplet keeps: every anchor has a gradient
+    (torch.nn.functional.cross_entropy(logits, targets) + triplet).backward()
+    optimiser.step()
+    result = {
+        "weights": model.state_dict(),
+        "indices": torch.from_numpy(indices),
+        "triplet": triplet.detach(),
+        "mean_rank": torch.tensor(distributed.mean(float(distributed.rank()), device)),
+    }
+    torch.save(result, folder / f"rank{distributed.rank()}-of-{distributed.world_size()}.pt")
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ranks")
+    one_step(folder)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command += ["-m", "common.distributed_test", str(folder)]
+    finished = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
+    assert finished.returncode == 0, finished.stderr
+    return {file.stem: torch.load(file, weights_only=True) for file in folder.iterdir()}
+
+
+def test_after_one_step_two_processes_have_the_weights_of_one(results):
+    one, first, second = results["rank0-of-1"], results["rank0-of-2"], results["rank1-of-2"]
+    for name, weight in one["weights"].items():
+        torch.testing.assert_close(first["weights"][name], weight, rtol=0, atol=1e-5)
+        assert torch.equal(first["weights"][name], second["weights"][name])
+
+
+def test_ranks_have_disjoint_identities_that_make_up_the_global_batch(results):
+    one, first, second = (results[name]["indices"].numpy() for name in ("rank0-of-1", "rank0-of-2", "rank1-of-2"))
+    assert not set(LABELS[first]) & set(LABELS[second])
+    assert sorted([*first, *second]) == sorted(one)
+
+
+def test_the_triplet_loss_is_of_the_whole_batch_and_means_are_over_ranks(results):
+    for name in ("rank0-of-2", "rank1-of-2"):
+        torch.testing.assert_close(results[name]["triplet"], results["rank0-of-1"]["triplet"])
+        assert results[name]["mean_rank"] == 0.5
+
+
+def test_identities_that_do_not_divide_among_processes_are_refused():
+    with pytest.raises(UserError, match="identities_per_batch is 4, which 3 processes cannot share"):
+        IdentitySampler(LABELS, 4, 3, seed=0, world_size=3)
+
+
+if __name__ == "__main__":
+    one_step(Path(sys.argv[1]))
