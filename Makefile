@@ -18,7 +18,7 @@ endif
 
 given = $(filter-out 0 no false,$(1))
 REPRODUCE = $(INTERPRETER) -m benchmarks reproduce $(1) --scope $(SCOPE) --seeds $(SEEDS) --device $(DEVICE) \
-            $(if $(DATA_ROOT),--data-root "$(DATA_ROOT)",--demo) $(if $(ONLY),--only $(ONLY)) \
+            $(if $(DATA_ROOT),--data-root "$(DATA_ROOT)",--demo) $(if $(ONLY),--only $(ONLY)) $(if $(GPUS),--gpus $(GPUS)) \
             $(if $(call given,$(YES)),--yes) $(if $(call given,$(FORCE)),--force)
 
 .PHONY: help setup reproduce-ndmf test tables check-data synthetic
@@ -37,6 +37,7 @@ help:
 	@echo "  SCOPE=all        every table and figure; headline (default): the main table and the ablation"
 	@echo "  SEEDS=\"0 1 2\"    one run for each seed (default: 0)"
 	@echo "  DEVICE=cuda      auto (default), cpu, cuda or cuda:N"
+	@echo "  GPUS=N           train each run in N processes, a GPU each (torchrun)"
 	@echo "  ONLY=\"table5\"    only these tables, figures or variants (table5, fig7, baseline, ...)"
 	@echo "  YES=1            do not ask before a plan of more than two hours"
 	@echo "  FORCE=1          train again what is finished"

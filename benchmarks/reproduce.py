@@ -44,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--demo", action="store_true", help="synthetic data at demo size: the default without a data root"
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument("--gpus", type=int, default=1, metavar="N", help="train each run in N processes, a GPU each")
     parser.add_argument(
         "--only", nargs="+", default=[], metavar="NAME", help="documents (table5) or variants (baseline)"
     )
@@ -72,7 +73,7 @@ def main(arguments: argparse.Namespace) -> int:
             "ONLY= or SEEDS="
         )
     try:
-        execute(plan)
+        execute(plan, arguments.gpus)
         figures.draw_from_runs(paper, plan, runs / "tables" / paper.paper)
     except KeyboardInterrupt:
         print("\nstopped; the same command goes on from the last finished epoch", file=sys.stderr)
@@ -102,8 +103,8 @@ def describe(plan: Plan) -> str:
     return "\n".join(lines)
 
 
-def execute(plan: Plan) -> None:
-    """Run what is to do, one after another, each in its own process at this terminal.
+def execute(plan: Plan, num_processes: int = 1) -> None:
+    """Run what is to do, one after another, each in its own process (or processes) at this terminal.
 
     What is left is corrected by how the runs so far compared with their estimates.
     """
@@ -117,16 +118,21 @@ def execute(plan: Plan) -> None:
             file=sys.stderr,
             flush=True,
         )
-        run_one(planned)
+        run_one(planned, num_processes)
         record = read_json(planned.directory / "result.json")
         if planned.images and planned.state != "interrupted":  # an interrupted run's record holds its earlier time too
             estimated += planned.seconds
             measured += sum(record["seconds"].values())
 
 
-def run_one(planned: PlannedRun) -> None:
-    """Run one module to its end. Raises UserError when it fails; waits for it when Ctrl-C stops both."""
-    command = [sys.executable, "-m", planned.module, *planned.arguments]
+def run_one(planned: PlannedRun, num_processes: int = 1) -> None:
+    """Run one module to its end. Raises UserError when it fails; waits for it when Ctrl-C stops both.
+
+    num_processes: for a training run; more than one are started by torchrun.
+    """
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(num_processes)]
+    several = torchrun if planned.run and num_processes > 1 else []
+    command = [sys.executable, *several, "-m", planned.module, *planned.arguments]
     process = subprocess.Popen(command, cwd=REPOSITORY)
     try:
         code = process.wait()

@@ -23,7 +23,7 @@ def finishing(monkeypatch):
     ran = []
 
     def install(measured):
-        def run_one(run):
+        def run_one(run, num_processes):
             ran.append(run.name)
             run.directory.mkdir()
             record = {"seconds": {"train": measured, "evaluate": 0.0}}
@@ -85,7 +85,7 @@ def long_plan(tmp_path, monkeypatch):
 
 
 def test_more_than_two_hours_are_asked_for(long_plan, monkeypatch, capsys):
-    monkeypatch.setattr(reproduce, "run_one", lambda run: pytest.fail("it ran"))
+    monkeypatch.setattr(reproduce, "run_one", lambda *_: pytest.fail("it ran"))
     with pytest.raises(UserError, match=r"about 3\.0 h here: confirm with YES=1"):
         reproduce.main(arguments())
     printed = capsys.readouterr().out
@@ -93,7 +93,7 @@ def test_more_than_two_hours_are_asked_for(long_plan, monkeypatch, capsys):
 
 
 def test_ctrl_c_ends_with_130_and_the_way_on(long_plan, monkeypatch, capsys):
-    def interrupted(run):
+    def interrupted(*_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(reproduce, "run_one", interrupted)
@@ -106,7 +106,7 @@ def test_a_finished_plan_only_renders_and_prints_our_rows(
 ):
     long_plan.runs[0].state = "finished"
     write_run(tmp_path / "runs", make_record(mAP=0.612))
-    monkeypatch.setattr(reproduce, "run_one", lambda run: pytest.fail("it ran"))
+    monkeypatch.setattr(reproduce, "run_one", lambda *_: pytest.fail("it ran"))
     assert reproduce.main(arguments()) == 0
     printed = capsys.readouterr().out
     assert "nothing to train, only to render" in printed
@@ -132,3 +132,23 @@ def test_runs_use_this_interpreter(tmp_path, monkeypatch):
     run = module(tmp_path, monkeypatch, f"import sys; open({str(out)!r}, 'w').write(sys.executable)")
     reproduce.run_one(run)
     assert out.read_text() == sys.executable
+
+
+def test_training_in_several_processes_is_started_by_torchrun_and_floors_are_not(tmp_path, monkeypatch):
+    started = []
+
+    class Finished:
+        def __init__(self, command, cwd):
+            started.append(command[1:])
+
+        def wait(self):
+            return 0
+
+    monkeypatch.setattr(reproduce.subprocess, "Popen", Finished)
+    floor, training = planned(tmp_path, "floor"), planned(tmp_path, "training")
+    training.run = object()
+    reproduce.run_one(floor, 4)
+    reproduce.run_one(training, 1)
+    reproduce.run_one(training, 4)
+    assert started[0] == started[1] == ["-m", "a_module"]
+    assert started[2] == ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "4", "-m", "a_module"]

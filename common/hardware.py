@@ -1,23 +1,34 @@
 """The device that a run is on, and the precision that it computes natively."""
 
+import sys
+from pathlib import Path
+
 import torch
 
 from common.errors import UserError
+
+NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
+UNUSABLE_GPU = (
+    f"there is a GPU, but torch {torch.__version__} cannot use it, as when its driver is too old for this build. "
+    "Update the driver, or install another build of torch: make TORCH_INDEX=https://download.pytorch.org/whl/cu126"
+)
 
 
 def select_device(name: str) -> torch.device:
     """`auto` (a GPU if torch can use one, else the CPU), `cpu`, `cuda` or `cuda:N`."""
     if name == "auto":
+        if not torch.cuda.is_available() and NVIDIA_DRIVER.is_file():
+            print(f"using the CPU: {UNUSABLE_GPU}", file=sys.stderr)
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
     except RuntimeError:
         raise UserError(f"unknown device '{name}': auto, cpu, cuda or cuda:N") from None
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise UserError(
-            f"--device {name}: torch {torch.__version__} finds no GPU that it can use here. Use --device cpu; if there "
-            "is a GPU, its driver may be too old for this build of torch: install another with make's TORCH_INDEX"
-        )
+        problem = UNUSABLE_GPU if NVIDIA_DRIVER.is_file() else f"torch {torch.__version__} finds no GPU here"
+        raise UserError(f"--device {name}: {problem}. Use --device cpu (make: DEVICE=cpu)")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UserError(f"--device {name}: there are {torch.cuda.device_count()} GPUs, counted from 0")
     return device
 
 
