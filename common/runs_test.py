@@ -158,7 +158,7 @@ def test_an_unwritable_directory_and_an_unusable_device_are_said(start, tmp_path
     with pytest.raises(UserError, match="unknown device 'tpu9'"):
         start("--device", "tpu9")
     if not torch.cuda.is_available():
-        with pytest.raises(UserError, match="no GPU here|cannot use it"):
+        with pytest.raises(UserError, match=r"no GPU here|cannot use it"):
             start("--device", "cuda")
 
 
