@@ -1,8 +1,9 @@
-"""Augmentation of a whole batch at once, on the batch's own device, from a seeded generator.
+"""Augmentation of a whole batch, on the batch's own device, from a seeded generator.
 
 Legend: images (B, C, H, W), uint8 as decoded or float as normalised. Each paper chooses which of these it uses, in
 which order and with which settings. Random draws are made on the CPU, so that a seed gives the same batch on every
-device.
+device. Where images differ in what is copied, each is one slice copy: several times as fast on a CPU as one gather of
+all pixels (measured).
 """
 
 import math
@@ -32,7 +33,10 @@ def normalise(images: Tensor, mean: tuple = IMAGENET_MEAN, std: tuple = IMAGENET
 def random_flip(images: Tensor, probability: float, generator: torch.Generator) -> Tensor:
     """Mirror each image left to right with the given probability."""
     chosen = torch.rand(len(images), generator=generator) < probability
-    return torch.where(chosen.view(-1, 1, 1, 1).to(images.device), images.flip(3), images)
+    flipped = images.clone()
+    for index in chosen.nonzero().squeeze(1).tolist():
+        flipped[index] = images[index].flip(2)
+    return flipped
 
 
 def pad_and_crop(images: Tensor, padding: int, generator: torch.Generator) -> Tensor:
@@ -40,10 +44,14 @@ def pad_and_crop(images: Tensor, padding: int, generator: torch.Generator) -> Te
     if padding == 0:
         return images
     height, width = images.shape[2:]
-    padded = torch.nn.functional.pad(images, (padding, padding, padding, padding))
-    windows = padded.unfold(2, height, 1).unfold(3, width, 1)  # (B, C, 2p+1, 2p+1, H, W), a view
-    top, left = torch.randint(0, 2 * padding + 1, (2, len(images)), generator=generator).to(images.device)
-    return windows[torch.arange(len(images), device=images.device), :, top, left]
+    offsets = (torch.randint(0, 2 * padding + 1, (2, len(images)), generator=generator) - padding).T.tolist()
+    cropped = torch.zeros_like(images)
+    for target, image, (top, left) in zip(cropped, images, offsets, strict=True):
+        rows, columns = slice(max(0, top), height + min(0, top)), slice(max(0, left), width + min(0, left))
+        target_rows = slice(max(0, -top), height - max(0, top))
+        target_columns = slice(max(0, -left), width - max(0, left))
+        target[:, target_rows, target_columns] = image[:, rows, columns]
+    return cropped
 
 
 def random_erasing(
@@ -55,7 +63,7 @@ def random_erasing(
     aspect: tuple[float, float] = (0.3, 1 / 0.3),
     value: float = 0.0,
 ) -> Tensor:
-    """Random erasing (Zhong et al., AAAI 2020): one rectangle of each chosen image is set to `value`.
+    """Random erasing (Zhong et al., AAAI 2020): one rectangle of each chosen image is set to `value`, in place.
 
     area: the rectangle's share of the image, drawn uniformly; aspect: height / width, drawn uniformly in the logarithm.
     A rectangle that does not fit is cut to the image's height or width. With normalised images, 0 is the mean colour.
@@ -68,10 +76,8 @@ def random_erasing(
     erased_width = (target_area / ratio).sqrt().round().clamp(1, width)
     top = (draws[3] * (height - erased_height + 1)).floor()
     left = (draws[4] * (width - erased_width + 1)).floor()
-    chosen = draws[0] < probability
-
-    rows, columns = torch.arange(height), torch.arange(width)
-    in_rows = (rows >= top[:, None]) & (rows < (top + erased_height)[:, None])  # (B, H)
-    in_columns = (columns >= left[:, None]) & (columns < (left + erased_width)[:, None])  # (B, W)
-    mask = (chosen[:, None, None] & in_rows[:, :, None] & in_columns[:, None, :])[:, None]
-    return images.masked_fill(mask.to(images.device), value)
+    chosen = (draws[0] < probability).nonzero().squeeze(1)
+    for index in chosen.tolist():
+        row, column = int(top[index]), int(left[index])
+        images[index, :, row : row + int(erased_height[index]), column : column + int(erased_width[index])] = value
+    return images
