@@ -19,7 +19,7 @@ def test_a_run_in_two_processes_trains_and_scores_as_one_process_does(tmp_path, 
     run = tmp_path / "run"
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command += ["-m", "ndmf_net.train", "--demo", "--device", "cpu", "--data-root", str(tmp_path)]
-    command += ["--run-dir", str(run), "--set", "num_epochs=1", "precision=fp32"]
+    command += ["--run-dir", str(run), "--set", "num_epochs=1"]
     finished = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=300)
     assert finished.returncode == 0, finished.stderr
     record = json.loads((run / "result.json").read_text())

@@ -156,20 +156,21 @@ def train(run: Run) -> NDMFNet:
                 features, logits = network(images)
             identity_loss = smoothed_cross_entropy(logits, targets, smoothing=config.label_smoothing)
             triplet_loss = batch_hard_triplet(
-                distributed.gather_with_gradient(features),
+                distributed.gather_with_gradient(features.float()),
                 distributed.gather(targets),
                 margin=config.triplet_margin,
                 squared=config.triplet_squared,
             )
             loss = config.identity_weight * identity_loss + config.triplet_weight * triplet_loss  # eq. 14
 
+            terms = {"loss": loss.item(), "identity_loss": identity_loss.item(), "triplet_loss": triplet_loss.item()}
+            run.check_finite(terms, epoch, step)
+
             optimiser.zero_grad(set_to_none=True)
             scaler.scale(loss).backward()
             scaler.step(optimiser)
             scaler.update()
 
-            terms = {"loss": loss.item(), "identity_loss": identity_loss.item(), "triplet_loss": triplet_loss.item()}
-            run.check_finite(terms, epoch, step)
             for name, value in terms.items():
                 sums[name] += value
             num_steps += 1
