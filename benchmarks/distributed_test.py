@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from common.datasets.synthetic import make_dataset
 from common.evaluation import evaluate_single_query
@@ -12,7 +13,16 @@ from common.provenance import REPOSITORY
 from ndmf_net.evaluate import load_run
 
 
-def test_a_run_in_two_processes_trains_and_scores_as_one_process_does(tmp_path, monkeypatch):
+@pytest.fixture
+def one_thread():
+    """As many as torchrun gives each process: another number rounds differently."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def test_a_run_in_two_processes_trains_and_scores_as_one_process_does(tmp_path, monkeypatch, one_thread):
     monkeypatch.setenv("REID_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     make_dataset(tmp_path / "market1501", size="tiny", processes=1)

@@ -63,7 +63,9 @@ def test_a_failing_run_stops_the_command_and_says_how_to_go_on(tmp_path, monkeyp
 
 
 def test_a_run_that_was_interrupted_interrupts_the_plan(tmp_path, monkeypatch):
-    run = module(tmp_path, monkeypatch, "import os, signal; os.kill(os.getpid(), signal.SIGINT)")
+    # A shell that starts this test in the background has Ctrl-C ignored in every process below it.
+    listening = "import os, signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    run = module(tmp_path, monkeypatch, f"{listening}; os.kill(os.getpid(), signal.SIGINT)")
     with pytest.raises(KeyboardInterrupt):
         reproduce.run_one(run)
 
