@@ -11,7 +11,7 @@ from benchmarks import plan as plans
 from benchmarks.estimate import estimate, measured_rate, print_duration
 from benchmarks.plan import chosen_rows, make_plan
 from benchmarks.spec import load_spec
-from common.datasets.base import DataSet, Sample, Subset
+from common.datasets.base import DataSet, Sample, Search, Subset
 from common.errors import UserError
 from common.provenance import source_hash
 
@@ -32,7 +32,8 @@ def market(tmp_path, monkeypatch):
     dataset = SimpleNamespace(kind="demo")
 
     def opened(name, root=None, *, size="demo"):
-        return DataSet(name, folder, subsets, dataset.kind)
+        searches = (Search("single_query", subsets["query"], subsets["gallery"]),)
+        return DataSet(name, folder, subsets, searches, dataset.kind)
 
     monkeypatch.setattr(plans, "open_dataset", opened)
     monkeypatch.setattr("common.runs.open_dataset", opened)

@@ -66,7 +66,7 @@ def objections(paper: Paper, record: dict, spec: RunSpec | None) -> list[str]:
 def real_data_objections(record: dict) -> list[str]:
     """Numbers on real data are only worth committing when anyone can tell what made them."""
     found = []
-    for subset, (published, *_) in READERS[record["dataset"]].PUBLISHED.items():
+    for subset, (published, *_) in READERS[record["dataset"]].PUBLISHED[record["dataset"]].items():
         images = record["data"]["counts"].get(subset, {"images": published})["images"]  # multi_query may be absent
         if images != published:
             found.append(f"{subset} has {images:,} images, published are {published:,}")

@@ -73,7 +73,8 @@ class ImageStore:
         if free < needed + SPARE_BYTES:
             raise UserError(
                 f"{file.parent} has {free / 1e9:.1f} GB free, the decoded images of '{subset_name}' need "
-                f"{needed / 1e9:.1f} GB: free some, point REID_DATA to another disk, or use --set cache=false"
+                f"{(needed + SPARE_BYTES) / 1e9:.1f} GB to spare: free some, point REID_DATA to another disk, or use "
+                "--set cache=false"
             )
         partial = file.with_name(f"{file.name}.{os.getpid()}.partial")
         try:

@@ -93,7 +93,7 @@ class Run:
         if identity["paper"] != paper:
             raise UserError(f"{directory} holds a run of {identity['paper']}, not of {paper}")
         config = configuration.load_resolved(schema, directory / "config.yaml")
-        dataset = READERS[identity["dataset"]].read(Path(identity["data_folder"]))
+        dataset = READERS[identity["dataset"]].read(Path(identity["data_folder"]), identity["dataset"])
         variant, seed = identity["variant"], identity["seed"]
         return cls(paper, dataset, variant, config, seed, hardware.select_device(device), directory)
 
@@ -272,6 +272,7 @@ class Run:
                 "kind": self.dataset.kind,
                 "fingerprint": self.dataset.fingerprint,
                 "counts": self.dataset.counts,
+                "notes": list(self.dataset.notes),
             },
             "model": model,
             "seconds": {"train": round(self.train_seconds, 1), "evaluate": round(evaluate_seconds, 1)},
@@ -308,5 +309,8 @@ def read_json(file: Path) -> dict | None:
 def write_text(file: Path, text: str) -> None:
     """Write a small file whole or not at all."""
     partial = file.with_name(file.name + ".partial")
-    partial.write_text(text)
-    partial.replace(file)
+    try:
+        partial.write_text(text)
+        partial.replace(file)
+    except OSError as error:  # a full disk, most likely
+        raise UserError(f"{file} cannot be written: {error}. Free some space and go on with --resume") from None

@@ -1,7 +1,12 @@
 """Data sets: `open_dataset(name, root)` finds one on disk and reads it, whatever its layout.
 
 With no root the pictures are synthetic: drawn on first use in the real data set's layout, and read by the same reader.
-One more data set is one more module like market1501.py and one more entry in READERS.
+One more data set is one more module like market1501.py and one more entry in MODULES. A module has
+* NAME, the layout's name, which is also the synthetic data set's folder;
+* FOLDER_NAMES below a data root, and LANDMARKS, any of which tells that a folder is the data set itself;
+* LAYOUT, what an error message shows;
+* PUBLISHED, {name: {subset: (images, identities, cameras)}}, a name for each way to use the data set, the usual first;
+* read(folder, name) -> DataSet.
 """
 
 import difflib
@@ -17,7 +22,9 @@ from common.errors import UserError
 
 __all__ = ["READERS", "DataSet", "Sample", "Subset", "find_folder", "open_dataset", "reader_of", "synthetic_folder"]
 
-READERS: dict[str, ModuleType] = {market1501.NAME: market1501}
+MODULES: tuple[ModuleType, ...] = (market1501,)
+
+READERS: dict[str, ModuleType] = {name: module for module in MODULES for name in module.PUBLISHED}
 
 
 def open_dataset(name: str, root: Path | None = None, *, size: str = "demo") -> DataSet:
@@ -29,10 +36,10 @@ def open_dataset(name: str, root: Path | None = None, *, size: str = "demo") -> 
     """
     reader = reader_of(name)
     if root is not None:
-        return reader.read(find_folder(name, root))
+        return reader.read(find_folder(name, root), name)
     folder = synthetic_folder(name, size)
-    _draw_if_absent(folder, name, size)
-    return reader.read(folder)
+    _draw_if_absent(folder, reader.NAME, size)
+    return reader.read(folder, name)
 
 
 def find_folder(name: str, root: Path) -> Path:
@@ -43,7 +50,7 @@ def find_folder(name: str, root: Path) -> Path:
     found = [folder for folder in candidates if folder.is_dir()]
     if found:
         return found[0]
-    if (root / reader.FIRST_FOLDER).is_dir():
+    if any((root / landmark).exists() for landmark in reader.LANDMARKS):
         return root
     looked = "\n".join(f"  {folder}" for folder in [*candidates, root])
     raise UserError(f"{name} was not found. Looked in\n{looked}\nExpected below the data root:\n{reader.LAYOUT}")
@@ -52,7 +59,7 @@ def find_folder(name: str, root: Path) -> Path:
 def synthetic_folder(name: str, size: str) -> Path:
     """Where the drawn data set stands: below `data/` of the repository, or below the environment variable REID_DATA."""
     data = os.environ.get("REID_DATA") or Path(__file__).resolve().parents[2] / "data"
-    return Path(data) / "synthetic" / size / name
+    return Path(data) / "synthetic" / size / reader_of(name).NAME
 
 
 def reader_of(name: str) -> ModuleType:

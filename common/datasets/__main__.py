@@ -55,7 +55,7 @@ def _make(options: argparse.Namespace) -> int:
         raise UserError("the default folder holds the set of seed 0: name another one with --out for another seed")
     folder = options.out or synthetic_folder(options.like, options.size)
     make_dataset(folder, like=options.like, size=options.size, seed=options.seed)
-    print(_table(reader_of(options.like).read(folder)))
+    print(_table(reader_of(options.like).read(folder, options.like)))
     return 0
 
 
@@ -70,13 +70,13 @@ def _check(name: str, root: str | Path | None) -> int:
             looked = "\n".join(f"  {folder}" for folder in folders)
             raise UserError(
                 f"{name} was not found. No data root was given; looked for the synthetic data in\n{looked}\n"
-                f"Make it by `python -m common.datasets make --like {name}`, or give --data-root (or DATA_ROOT). "
+                f"Make it by `python -m common.datasets make --like {reader.NAME}`, or give --data-root (DATA_ROOT).\n"
                 f"Expected below the data root:\n{reader.LAYOUT}"
             )
         for folder in present:
-            dataset = reader.read(folder)
+            dataset = reader.read(folder, name)
             print(_table(dataset))
-            print("\n".join(differences(dataset, reader.PUBLISHED)) + "\n")
+            print("\n".join([*dataset.notes, *differences(dataset, reader.PUBLISHED[name])]) + "\n")
     except UserError as error:
         print(f"error: {error}\n", file=sys.stderr)
         return 2

@@ -5,8 +5,9 @@ A reader turns a folder in a data set's own layout into a `DataSet`; nothing abo
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -59,16 +60,36 @@ class Subset:
 
 
 @dataclass(frozen=True)
+class Search:
+    """One retrieval task of a data set: whose images are looked for among which, and by which protocol.
+
+    name: for tables and records, as `single_query`, `indoor`, `thermal_to_visible`; protocol: of common/metrics.py.
+    trials: for each trial the positions in `gallery` that it takes, (n,) int64; none: the whole gallery, once.
+    """
+
+    name: str
+    query: Subset
+    gallery: Subset
+    protocol: str = "market1501"
+    trials: tuple[np.ndarray, ...] = ()
+
+
+@dataclass(frozen=True)
 class DataSet:
     """A data set that was found on disk and read.
 
-    `kind` says whose pictures they are: `real`, or the size of the synthetic stand-in (`demo`, `full`).
+    subsets: `train`, and those of the test split under the data set's own names; searches: its retrieval tasks, the
+    one that papers report first (none where there is nothing to search, as in a set for pose estimation).
+    kind: whose pictures they are: `real`, or the size of the synthetic stand-in (`demo`, `full`).
+    notes: what a reader of the numbers must know, as which version or which gallery draw was found; goes into records.
     """
 
     name: str
     folder: Path
     subsets: Mapping[str, Subset]
-    kind: str = field(default="real")
+    searches: tuple[Search, ...]
+    kind: str = "real"
+    notes: tuple[str, ...] = ()
 
     @property
     def train(self) -> Subset:
@@ -76,21 +97,27 @@ class DataSet:
 
     @property
     def query(self) -> Subset:
-        return self.subsets["query"]
+        """Of the first search."""
+        return self.searches[0].query
 
     @property
     def gallery(self) -> Subset:
-        return self.subsets["gallery"]
+        """Of the first search; with trials, all that they choose from."""
+        return self.searches[0].gallery
 
     @cached_property
     def fingerprint(self) -> str:
-        """16 hex digits over every sample's subset, name, bytes, person and camera: changes when the data do."""
+        """16 hex digits over every sample's subset, name, bytes, person and camera, and over the trials: changes when
+        the data do."""
         digest = hashlib.sha256()
         for subset in self.subsets.values():
             for sample in subset.samples:
-                name = sample.path.relative_to(self.folder).as_posix()
+                name = Path(os.path.relpath(sample.path, self.folder)).as_posix()
                 size = sample.path.stat().st_size
                 digest.update(f"{subset.name}|{name}|{size}|{sample.person}|{sample.camera}\n".encode())
+        for search in self.searches:
+            for trial in search.trials:
+                digest.update(f"{search.name}|{trial.tolist()}\n".encode())
         return digest.hexdigest()[:16]
 
     @cached_property

@@ -12,7 +12,7 @@ def _dataset(folder, name="market1501", content=b"picture"):
     path = folder / "query" / "0001_c1.jpg"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
-    return DataSet(name, folder, {"query": Subset("query", (Sample(path, 1, 1),))})
+    return DataSet(name, folder, {"query": Subset("query", (Sample(path, 1, 1),))}, ())
 
 
 def test_joints_come_back_and_other_images_are_absent(tmp_path):
