@@ -45,16 +45,29 @@ class DistanceBlocks:
 
     def _repeated_rows(self) -> tuple[Tensor, Tensor]:
         """Gallery rows that equal an earlier row, and the first row of their kind: two (n,) index tensors."""
-        weights = torch.randint(-(2**62), 2**62, (self.gallery.shape[1],), generator=torch.Generator().manual_seed(0))
-        weights = weights.to(self.gallery.device)
-        bits = torch.int64 if self.dtype == torch.float64 else torch.int32
-        # Integer sums wrap around but are exact, so equal rows have equal sums (+ 0.0 makes -0.0 the same as 0.0).
-        sums = [((self.gallery[chunk].to(self.dtype) + 0.0).view(bits) * weights).sum(1) for chunk in self.chunks]
-        group = torch.unique(torch.cat(sums), return_inverse=True)[1]
+        columns = torch.arange(
+            0, self.gallery.shape[1], max(1, self.gallery.shape[1] // 64), device=self.lengths.device
+        )
+        group, count = torch.unique(self._sums(self.gallery[:, columns]), return_inverse=True, return_counts=True)[1:]
+        alike = (count[group] > 1).nonzero().squeeze(1)  # equal in some columns: only these need a look at all
+        if not len(alike):
+            return alike, alike
+        group = torch.unique(self._sums(self.gallery, alike), return_inverse=True)[1]
         index = torch.arange(len(group), device=group.device)
         first = torch.full_like(index, len(index)).scatter_reduce_(0, group, index, "amin")[group]
         copies = (first < index).nonzero().squeeze(1)
-        return copies, first[copies]
+        return alike[copies], alike[first[copies]]
+
+    def _sums(self, features: Tensor, rows: Tensor | None = None) -> Tensor:
+        """(n,) int64, equal for equal rows (all rows of `features`, (n, d), if none are named)."""
+        weights = torch.randint(-(2**62), 2**62, (features.shape[1],), generator=torch.Generator().manual_seed(0))
+        weights = weights.to(features.device)
+        bits = torch.int64 if self.dtype == torch.float64 else torch.int32
+        rows = torch.arange(len(features), device=features.device) if rows is None else rows
+        # Integer sums wrap around but are exact, so equal rows have equal sums (+ 0.0 makes -0.0 the same as 0.0).
+        return torch.cat(
+            [((features[rows[chunk]].to(self.dtype) + 0.0).view(bits) * weights).sum(1) for chunk in self.chunks]
+        )
 
 
 @contextmanager

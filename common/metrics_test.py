@@ -76,6 +76,25 @@ def test_equal_distances_rank_by_gallery_index():
     assert rank_one_query([JUNK, SAME_CAMERA, RIGHT, WRONG], [5, 5, 5, 5]).mAP == 1
 
 
+def test_sysu_mm01_by_hand():
+    # A query of camera 3 does not see camera 2. Ranking: 7, 7, 8, right, right; then CMC counts 7, 8, right: rank 3.
+    answers = [(1, 2), (7, 1), (7, 4), (8, 2), (8, 5), (1, 1), (1, 4)]
+    ids, cameras = np.array(answers).T
+    scores = score_ranking(np.arange(7.0)[None], [1], ids, [3], cameras, protocol="sysu_mm01", max_rank=4)
+    assert scores.cmc.tolist() == [0, 0, 1, 1]
+    assert scores.mAP == pytest.approx(float((Fraction(1, 4) + Fraction(2, 5)) / 2), abs=1e-12)
+    assert scores.mINP == pytest.approx(float(Fraction(2, 5)), abs=1e-12)
+    # A query of camera 6 does: its first answer is right, and the own camera plays no part.
+    scores = score_ranking(np.arange(7.0)[None], [1], ids, [6], cameras, protocol="sysu_mm01", max_rank=4)
+    assert scores.cmc.tolist() == [1, 1, 1, 1]
+    assert scores.mAP == pytest.approx(float((1 + Fraction(2, 6) + Fraction(3, 7)) / 3), abs=1e-12)
+
+
+def test_regdb_has_no_camera_rule():
+    scores = score_ranking(np.array([[1.0, 2.0, 3.0]]), [1], [1, 0, 1], [1], [1, 1, 1], protocol="regdb")
+    assert scores.mAP == pytest.approx(float((1 + Fraction(2, 3)) / 2), abs=1e-12)
+
+
 def test_mean_over_queries_with_a_true_match_only():
     distances = np.array([[1.0, 2.0, 3.0], [1.0, 2.0, 3.0], [1.0, 2.0, 3.0]])
     # Query 1 finds person 1 at rank 1; query 2 finds person 2 at rank 2; person 9 is not in the gallery.
@@ -91,24 +110,37 @@ def test_cmc_stays_flat_beyond_the_gallery():
     assert scores.cmc[0] == 0 and (scores.cmc[1:] == 1).all()
 
 
-def reference(distances, query_ids, gallery_ids, query_cameras, gallery_cameras, estimator, max_rank):
+def admitted(protocol: str, query: tuple[int, int], item: tuple[int, int]) -> bool:
+    """query, item: (person, camera). May this gallery image answer this query?"""
+    if protocol == "market1501":
+        return item[0] != -1 and item != query
+    if protocol == "sysu_mm01":
+        return not (query[1] == 3 and item[1] == 2)
+    return True
+
+
+def reference(distances, query_ids, gallery_ids, query_cameras, gallery_cameras, estimator, max_rank, protocol):
     """Loop for loop what the protocol says, in exact fractions: CMC, mAP, mINP, number of valid queries."""
     cmc, precisions, penalties = [Fraction(0)] * max_rank, [], []
     for query, person in enumerate(query_ids):
         ranking = sorted(range(len(gallery_ids)), key=lambda item: (distances[query][item], item))
         rank, found, area, precision = 0, 0, Fraction(0), Fraction(1)
+        identities = set()
         for item in ranking:
             same = gallery_ids[item] == person
-            if gallery_ids[item] == -1 or (same and gallery_cameras[item] == query_cameras[query]):
+            labels = (gallery_ids[item], gallery_cameras[item])
+            if not admitted(protocol, (person, query_cameras[query]), labels):
                 continue
             rank += 1
+            identities.add(gallery_ids[item])
             found += same
             earlier, precision = precision, Fraction(found, rank)
             if same:
                 area += precision if estimator == "step" else (precision + earlier) / 2
                 last = rank
                 if found == 1:
-                    cmc = [value + (place >= rank) for place, value in enumerate(cmc, start=1)]
+                    first = len(identities) if protocol == "sysu_mm01" else rank
+                    cmc = [value + (place >= first) for place, value in enumerate(cmc, start=1)]
         if found:
             precisions.append(area / found)
             penalties.append(Fraction(found, last))
@@ -123,7 +155,7 @@ def random_case(seed: int):
     distances = rng.integers(0, rng.choice([2, 6, 40]), (num_query, num_gallery)).astype(
         rng.choice([np.float32, np.float64, np.int64])
     )
-    persons, cameras = rng.integers(2, 6), rng.integers(1, 4)
+    persons, cameras = rng.integers(2, 6), rng.integers(1, 5)
     labels = (
         rng.integers(0, persons, num_query),
         rng.integers(-1, persons, num_gallery),
@@ -133,19 +165,20 @@ def random_case(seed: int):
     return distances, *labels
 
 
+@pytest.mark.parametrize("protocol", ["market1501", "sysu_mm01", "regdb"])
 @pytest.mark.parametrize("estimator", ESTIMATORS)
-def test_equals_the_plain_reference(estimator, monkeypatch):
+def test_equals_the_plain_reference(estimator, protocol, monkeypatch):
     compared = 0
     for seed in range(300):
         case = random_case(seed)
         monkeypatch.setattr(metrics, "BLOCK_MEMORY", 1 if seed % 2 else 2**26)  # one query a block, or all in one
         try:
-            scores = score_ranking(*case, average_precision=estimator, max_rank=10)
+            scores = score_ranking(*case, protocol=protocol, average_precision=estimator, max_rank=10)
         except ScoringError:
             with pytest.raises(ZeroDivisionError):
-                reference(*case, estimator, 10)
+                reference(*case, estimator, 10, protocol)
             continue
-        cmc, mean_precision, mean_penalty, count = reference(*case, estimator, 10)
+        cmc, mean_precision, mean_penalty, count = reference(*case, estimator, 10, protocol)
         assert scores.cmc.tolist() == [float(value) for value in cmc]
         assert scores.mAP == pytest.approx(float(mean_precision), abs=1e-12)
         assert scores.mINP == pytest.approx(float(mean_penalty), abs=1e-12)

@@ -1,0 +1,162 @@
+"""Re-ranking against the paper's definitions written out with sets and loops, in float64."""
+
+import math
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from common import reranking
+from common.metrics import ScoringError
+from common.reranking import k_reciprocal_distances, k_reciprocal_from_distances
+
+
+def plain(query_gallery, query_query, gallery_gallery, k1, k2, lambda_value):
+    """Zhong et al., CVPR 2017, Sec. 3, on squared distances; every row is divided by its largest value."""
+    whole = np.block([[query_query, query_gallery], [query_gallery.T, gallery_gallery]]).astype(np.float64)
+    count, num_query = len(whole), len(query_query)
+    normalised = whole / whole.max(1, keepdims=True)
+    ranking = [sorted(range(count), key=lambda other, row=row: (whole[row][other], other)) for row in range(count)]
+
+    def reciprocal(item, k):  # eq. 2; the item itself is the first of its k + 1 neighbours
+        return {other for other in ranking[item][: k + 1] if item in ranking[other][: k + 1]}
+
+    weights = np.zeros((count, count))
+    for item in range(count):
+        members = reciprocal(item, k1)
+        expanded = set(members)
+        for candidate in members:  # eq. 3
+            half = reciprocal(candidate, int(np.around(k1 / 2)))
+            if len(half & members) > 2 / 3 * len(half):
+                expanded |= half
+        for other in expanded:  # eq. 7
+            weights[item, other] = math.exp(-normalised[item, other])
+        weights[item] /= weights[item].sum()
+    weights = np.stack([weights[ranking[item][:k2]].mean(0) for item in range(count)])  # eq. 11
+
+    final = np.zeros(query_gallery.shape)
+    for query in range(num_query):
+        for image in range(count - num_query):
+            shared = np.minimum(weights[query], weights[num_query + image]).sum()  # eq. 10
+            jaccard = 1 - shared / (2 - shared)
+            final[query, image] = (1 - lambda_value) * jaccard + lambda_value * normalised[query, num_query + image]
+    return final
+
+
+def squared_distances(one, other):
+    return ((one[:, None].astype(np.float64) - other) ** 2).sum(2)
+
+
+def distances_of(query, gallery):
+    return squared_distances(query, gallery), squared_distances(query, query), squared_distances(gallery, gallery)
+
+
+def clusters(seed, num_query=12, num_gallery=60, dim=6, whole_numbers=False):
+    """Features of a few persons; whole numbers are exact in float32 and tie often."""
+    rng = np.random.default_rng(seed)
+    centres = 4 * rng.normal(size=(7, dim))
+    query = centres[rng.integers(0, 7, num_query)] + rng.normal(size=(num_query, dim))
+    gallery = centres[rng.integers(0, 7, num_gallery)] + rng.normal(size=(num_gallery, dim))
+    if whole_numbers:
+        query, gallery = query.round(), gallery.round()
+    return query.astype(np.float32), gallery.astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("k1", "k2", "lambda_value"), [(20, 6, 0.3), (7, 3, 0.5), (5, 1, 0.0), (3, 9, 1.0), (1, 1, 0.3)]
+)
+@pytest.mark.parametrize("whole_numbers", [False, True])
+def test_equals_the_plain_reference(k1, k2, lambda_value, whole_numbers, monkeypatch):
+    options = {"k1": k1, "k2": k2, "lambda_value": lambda_value}
+    for seed in range(12):
+        monkeypatch.setattr(reranking, "BLOCK", (2048, 17, 30)[seed % 3])
+        monkeypatch.setattr(reranking, "ROW_BYTES", (2**25, 1)[seed % 2])
+        monkeypatch.setattr(reranking, "PAIRS", (2**13, 3)[seed % 2])
+        query, gallery = clusters(seed, whole_numbers=whole_numbers)
+        ready = distances_of(query, gallery)
+        expected = plain(*ready, **options)
+        found = k_reciprocal_from_distances(*ready, **options)
+        assert found.dtype == np.float32 and found.shape == expected.shape
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+        np.testing.assert_allclose(k_reciprocal_distances(query, gallery, **options), expected, atol=1e-5)
+
+
+def test_takes_tensors_and_half_precision():
+    query, gallery = clusters(0, whole_numbers=True)
+    expected = k_reciprocal_distances(query, gallery)
+    found = k_reciprocal_distances(torch.from_numpy(query).half(), torch.from_numpy(gallery).half().requires_grad_())
+    np.testing.assert_array_equal(found, expected)
+    ready = [torch.from_numpy(values) for values in distances_of(query, gallery)]
+    np.testing.assert_allclose(k_reciprocal_from_distances(*ready), expected, atol=1e-5)
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_order_of_queries_and_gallery_does_not_matter(seed):
+    rng = np.random.default_rng(seed)
+    query, gallery = clusters(seed)
+    rows, columns = rng.permutation(len(query)), rng.permutation(len(gallery))
+    shuffled = k_reciprocal_distances(query[rows], gallery[columns])
+    np.testing.assert_allclose(shuffled, k_reciprocal_distances(query, gallery)[rows][:, columns], atol=1e-5)
+    assert (shuffled >= 0).all() and (shuffled <= 1 + 1e-6).all()
+
+
+def test_lambda_one_keeps_the_original_ranking():
+    query, gallery = clusters(3)
+    found = k_reciprocal_distances(query, gallery, lambda_value=1.0)
+    between = squared_distances(query, gallery)
+    assert (found.argsort(1, kind="stable") == between.astype(np.float32).argsort(1, kind="stable")).all()
+
+
+def test_all_images_alike():
+    # Every distance is 0 and ranks go by index: the neighbours of all are items 0 to 5 (three of them queries). The
+    # others are in nobody's list, so have no reciprocal neighbour, and share no weight with a query.
+    query, gallery = np.ones((3, 4)), np.ones((30, 4))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        alone = k_reciprocal_distances(query, gallery, k1=5, k2=1)
+        averaged = k_reciprocal_distances(query, gallery, k1=5, k2=2)  # all become the mean of items 0 and 1
+    np.testing.assert_allclose(alone, np.tile([0.0] * 3 + [0.7] * 27, (3, 1)), atol=1e-6)
+    np.testing.assert_allclose(averaged, np.zeros((3, 30)), atol=1e-6)
+
+
+def test_k1_larger_than_the_gallery_shrinks_with_a_warning():
+    query, gallery = clusters(0, num_query=3, num_gallery=6)
+    with pytest.warns(UserWarning, match="k1 is 20, but the gallery has only 6"):
+        found = k_reciprocal_distances(query, gallery)
+    np.testing.assert_allclose(found, k_reciprocal_distances(query, gallery, k1=6), atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("query", "gallery", "options", "message"),
+    [
+        (np.ones((2, 4)), np.ones((2, 5)), {}, r"\(2, 4\) and \(2, 5\)"),
+        (np.ones((2, 4)), np.array([[1.0] * 4, [np.nan] * 4]), {}, "gallery_features: NaN in row 1"),
+        (np.ones((0, 4)), np.ones((2, 4)), {}, "0 queries"),
+        (np.ones((2, 4)), np.ones((2, 4)), {"k1": 0}, "k1 >= 1"),
+        (np.ones((2, 4)), np.ones((2, 4)), {"lambda_value": 1.5}, "lambda_value"),
+    ],
+)
+def test_bad_features_are_refused(query, gallery, options, message):
+    with pytest.raises(ScoringError, match=message):
+        k_reciprocal_distances(query, gallery, **({"k1": 1} | options))
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        (0, np.ones((3, 5)), r"query_query must be \(3, 3\), got \(2, 2\)"),
+        (2, np.ones((4, 5)), r"gallery_gallery \(5, 5\), got \(4, 5\)"),
+        (1, np.ones(4), r"query_query must be a matrix, got shape \(4,\)"),
+        (1, np.array([[0, np.nan], [1, 0]]), "row of query 0"),
+        (2, np.where(np.eye(5), np.inf, 1), "row of gallery image 0"),
+    ],
+)
+def test_bad_distances_are_refused(place, value, message):
+    ready = [np.ones((2, 5)), np.ones((2, 2)), np.ones((5, 5))]
+    ready[place] = value
+    with pytest.raises(ScoringError, match=message):
+        k_reciprocal_from_distances(*ready, k1=2)
