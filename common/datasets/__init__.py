@@ -6,6 +6,7 @@ One more data set is one more module like market1501.py and one more entry in MO
 * FOLDER_NAMES below a data root, and LANDMARKS, any of which tells that a folder is the data set itself;
 * LAYOUT, what an error message shows;
 * PUBLISHED, {name: {subset: (images, identities, cameras)}}, a name for each way to use the data set, the usual first;
+  subsets and counts that were not published are left out, the latter as None;
 * read(folder, name) -> DataSet.
 """
 
@@ -16,13 +17,33 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-from common.datasets import market1501
+from common.datasets import (
+    coco_keypoints,
+    csv_file,
+    cuhk03,
+    dukemtmcreid,
+    market1501,
+    msmt17,
+    peta,
+    regdb,
+    sysu_mm01,
+)
 from common.datasets.base import SYNTHETIC_MARK, DataSet, Sample, Subset
 from common.errors import UserError
 
 __all__ = ["READERS", "DataSet", "Sample", "Subset", "find_folder", "open_dataset", "reader_of", "synthetic_folder"]
 
-MODULES: tuple[ModuleType, ...] = (market1501,)
+MODULES: tuple[ModuleType, ...] = (
+    market1501,
+    dukemtmcreid,
+    msmt17,
+    cuhk03,
+    sysu_mm01,
+    regdb,
+    peta,
+    coco_keypoints,
+    csv_file,
+)
 
 READERS: dict[str, ModuleType] = {name: module for module in MODULES for name in module.PUBLISHED}
 
@@ -50,6 +71,8 @@ def find_folder(name: str, root: Path) -> Path:
     found = [folder for folder in candidates if folder.is_dir()]
     if found:
         return found[0]
+    if root.is_dir() and root.resolve().name in reader.FOLDER_NAMES:
+        return root
     if any((root / landmark).exists() for landmark in reader.LANDMARKS):
         return root
     looked = "\n".join(f"  {folder}" for folder in [*candidates, root])
@@ -67,7 +90,7 @@ def reader_of(name: str) -> ModuleType:
     if name not in READERS:
         near = difflib.get_close_matches(name, READERS, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise UserError(f"unknown data set {name!r}; known: {', '.join(sorted(READERS))}.{hint}")
+        raise UserError(f"unknown data set {name!r}; known: {', '.join(READERS)}.{hint}")
     return READERS[name]
 
 
@@ -75,12 +98,18 @@ def _draw_if_absent(folder: Path, name: str, size: str) -> None:
     # Imported here: drawing needs the readers, and reading real data needs no drawing.
     from common.datasets.synthetic import make_dataset
     from common.datasets.synthetic.difficulty import GENERATOR_VERSION
+    from common.datasets.synthetic.write import WRITERS
 
     mark = folder / SYNTHETIC_MARK
     if mark.is_file():
         if json.loads(mark.read_text())["generator_version"] == GENERATOR_VERSION:
             return
         print(f"{folder} was drawn by another version of the generator: drawing it anew", file=sys.stderr)
+    elif name not in WRITERS:
+        raise UserError(
+            f"{name} is not drawn, it needs a data root (--data-root or DATA_ROOT). Expected there:\n"
+            f"{reader_of(name).LAYOUT}\nDrawn without one: {', '.join(WRITERS)}"
+        )
     else:
         print(f"no data root given: drawing the synthetic {name} ({size}) into {folder}", file=sys.stderr)
     make_dataset(folder, like=name, size=size)
