@@ -21,7 +21,7 @@ REPRODUCE = $(INTERPRETER) -m benchmarks reproduce $(1) --scope $(SCOPE) --seeds
             $(if $(DATA_ROOT),--data-root "$(DATA_ROOT)",--demo) $(if $(ONLY),--only $(ONLY)) $(if $(GPUS),--gpus $(GPUS)) \
             $(if $(call given,$(YES)),--yes) $(if $(call given,$(FORCE)),--force)
 
-.PHONY: help setup reproduce-ndmf test tables check-data synthetic
+.PHONY: help setup reproduce-ndmf test tables check-data synthetic speed
 .DEFAULT_GOAL := help
 
 help:
@@ -30,6 +30,7 @@ help:
 	@echo "make tables           render benchmarks/tables/ anew from the committed records"
 	@echo "make check-data       which data sets are found, counted against the published numbers"
 	@echo "make synthetic        draw the synthetic pedestrians (done by itself when they are needed)"
+	@echo "make speed            speed and memory of training, data, scoring and re-ranking, as ratios (10 minutes)"
 	@echo "make setup            make .venv and install requirements.txt (done by itself when needed)"
 	@echo
 	@echo "Variables, as in: make reproduce-ndmf SCOPE=all SEEDS=\"0 1 2\""
@@ -77,3 +78,6 @@ check-data: $(READY)
 
 synthetic: $(READY)
 	@$(INTERPRETER) -m common.datasets make
+
+speed: $(READY)
+	@$(INTERPRETER) -m benchmarks speed

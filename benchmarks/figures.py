@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from common import augment
-from common.datasets.base import JUNK, DataSet
-from common.evaluation import extract_features
+from common.datasets.base import DataSet
+from common.evaluation import extract_searches, nearest_answers
 from common.images import ImageStore
 from common.runs import read_json, write_text
 from common.visualize import activation_map, heat_map_sheet, line_figure, retrieval_sheet
@@ -94,7 +94,8 @@ def draw_from_runs(paper: Paper, plan: Plan, folder: Path) -> None:
     for document in plan.documents:
         if document.kind not in drawers:
             continue
-        runs = {row.method: run for row in document.rows if (run := plan.trained(row.run.label)) is not None}
+        found = {row.method: plan.trained(row.run.label, document.data_set_of(row)) for row in document.rows if row.run}
+        runs = {method: run for method, run in found.items() if run is not None}
         if len(runs) != len(document.rows):
             continue
         file = folder / f"{document.id}-{plan.kind}.png"
@@ -147,28 +148,20 @@ def draw_retrieval(paper: Paper, runs: dict[str, PlannedRun], file: Path) -> dic
     """The nearest gallery images of random people's queries, under the protocol's rule. Returns what was drawn."""
     (planned,) = runs.values()
     loaded = _load(paper, planned)
-    run, query, gallery = loaded.run, loaded.run.dataset.query, loaded.run.dataset.gallery
-    features = {
-        subset.name: extract_features(
-            loaded.embed,
-            ImageStore(subset, run.config.height, run.config.width, cache=run.config.cache),
-            name=subset.name,
-        )
-        for subset in (query, gallery)
-    }
+    run, search = loaded.run, loaded.run.dataset.searches[0]
+    query, gallery = search.query, search.gallery
+    config = run.config
+    features = extract_searches(loaded.embed, (search,), config.height, config.width, cache=config.cache)
     chosen = _random_people(run.dataset)
-    distances = torch.cdist(features["query"][chosen], features["gallery"]).numpy()
+    answers, distances = nearest_answers(search, features[query.name], features[gallery.name], chosen, TOP)
     queries = []
-    for position, index in enumerate(chosen):
-        same_person = gallery.persons == query.persons[index]
-        left_out = (same_person & (gallery.cameras == query.cameras[index])) | (gallery.persons == JUNK)
-        order = np.argsort(np.where(left_out, np.inf, distances[position]), kind="stable")[:TOP]
+    for index, order, distance in zip(chosen, answers, distances.astype(float), strict=True):
         queries.append(
             {
                 "name": query.samples[index].path.name,
-                "ranked": _names(run.dataset, "gallery", order),
-                "correct": same_person[order].tolist(),
-                "similarity": np.round(1 - distances[position][order].astype(float) ** 2 / 2, 5).tolist(),
+                "ranked": [gallery.samples[answer].path.name for answer in order],
+                "correct": (gallery.persons[order] == query.persons[index]).tolist(),
+                "similarity": np.round(1 - distance**2 / 2, 5).tolist(),
                 "paths": [gallery.samples[answer].path for answer in order],
             }
         )

@@ -21,7 +21,7 @@ from matplotlib.colors import rgb_to_hsv
 from common.datasets import open_dataset
 from common.datasets.base import DataSet, Subset
 from common.errors import command
-from common.evaluation import score_retrieval
+from common.evaluation import score_search
 from common.images import ImageStore
 from common.provenance import describe_machine, source_commit, source_hash
 from common.runs import runs_folder, write_text
@@ -69,8 +69,8 @@ def histogram_scores(dataset: DataSet, *, balanced: bool) -> dict[str, float]:
         batches = [grey_world(batch) for batch in batches] if balanced else batches
         return torch.from_numpy(np.concatenate([colour_histograms(batch) for batch in batches]))
 
-    query, gallery = dataset.query, dataset.gallery
-    return score_retrieval(query, gallery, features(query), features(gallery))
+    search = dataset.searches[0]
+    return score_search(search, features(search.query), features(search.gallery))
 
 
 def floor_directory(paper: str, program: str, dataset: DataSet) -> Path:

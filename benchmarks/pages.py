@@ -5,8 +5,6 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from common.datasets import READERS
-
 from . import figures
 from .records import BENCHMARKS, committed_sources, local_records, local_sources, published_records
 from .render import render_page
@@ -29,7 +27,6 @@ def committed_page(paper: Paper, folder: Path = BENCHMARKS) -> str:
     page = Page(
         paper,
         committed_sources(published_records(name, folder)),
-        READERS,
         folder / "tables" / name,
         read_figure_data(folder / "results" / name / "figures"),
     )
@@ -47,7 +44,7 @@ def local_page(paper: Paper, runs: Path, source_hash: str, folder: Path = BENCHM
     name = paper.paper
     sources = local_sources(published_records(name, folder), local_records(name, runs), source_hash)
     figures_folder = runs / "tables" / name
-    page = Page(paper, sources, READERS, figures_folder, read_figure_data(figures_folder))
+    page = Page(paper, sources, figures_folder, read_figure_data(figures_folder))
     introduction = [
         f"{paper.authors}: *{paper.title}*, {paper.venue}.",
         "",
@@ -141,7 +138,7 @@ def headline(folder: Path = BENCHMARKS) -> str:
             for source in committed_sources(published_records(name, folder))
             if source.kind == "demo" or source.covers(document)
         ]
-        page = Page(paper, sources, READERS, folder / "tables" / name, {})
+        page = Page(paper, sources, folder / "tables" / name, {})
         notes = Footnotes()
         for group in document.groups():
             title = ", ".join(filter(None, [paper.short, document.name, group]))

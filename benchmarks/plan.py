@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.command_line import command_line
-from common.datasets import READERS, open_dataset
+from common.datasets import open_dataset
 from common.datasets.base import DataSet
 from common.errors import UserError
 from common.provenance import source_hash
@@ -50,9 +50,10 @@ class Plan:
     def seconds(self) -> float:
         return sum(run.seconds for run in self.to_do)
 
-    def trained(self, label: str) -> PlannedRun | None:
-        """The first seed's run of a variant."""
-        return next((run for run in self.runs if run.run and run.run.variant == label), None)
+    def trained(self, label: str, dataset: str | None = None) -> PlannedRun | None:
+        """The first seed's run of a variant, on a data set if one is named."""
+        fitting = [run for run in self.runs if run.run and run.run.variant == label]
+        return next((run for run in fitting if dataset in (None, run.run.dataset.name)), None)
 
 
 def chosen_documents(paper: Paper, scope: str, only: Sequence[str]) -> list[Document]:
@@ -62,17 +63,24 @@ def chosen_documents(paper: Paper, scope: str, only: Sequence[str]) -> list[Docu
     return [document for document in paper.documents if scope == "all" or document.scope == "headline"]
 
 
-def chosen_rows(paper: Paper, scope: str, only: Sequence[str]) -> list[tuple[Row, str, Document]]:
-    """(row, data set, document) of our rows in the scope, or of those that `only` names by document or variant."""
+def chosen_rows(paper: Paper, scope: str, only: Sequence[str], *, demo: bool) -> list[tuple[Row, str, Document]]:
+    """(row, data set, document) of our rows in the scope, or of those that `only` names by document or variant.
+
+    A demo takes the other data sets of the paper only with scope `all`, or where a document is named.
+    """
     rows = [(row, dataset, document) for document in paper.documents for row, dataset in document.runs()]
+
+    def in_scope(dataset: str) -> bool:
+        return not demo or scope == "all" or dataset in paper.demo_data_sets
+
     if not only:
         documents = chosen_documents(paper, scope, only)
-        return [entry for entry in rows if entry[2] in documents]
+        return [entry for entry in rows if entry[2] in documents and in_scope(entry[1])]
     names = {document.id for document in paper.documents} | {row.run.label for row, _, _ in rows}
     for name in only:
         if name not in names:
             raise UserError(f"nothing in {paper.paper} is named '{name}'. ONLY takes: {', '.join(sorted(names))}")
-    return [entry for entry in rows if entry[2].id in only or entry[0].run.label in only]
+    return [entry for entry in rows if entry[2].id in only or (entry[0].run.label in only and in_scope(entry[1]))]
 
 
 def make_plan(
@@ -90,7 +98,7 @@ def make_plan(
     data_root: real data, at the paper's settings; None for synthetic data at demo size.
     Raises UserError when not one of the data sets is there.
     """
-    rows = chosen_rows(paper, scope, only)
+    rows = chosen_rows(paper, scope, only, demo=data_root is None)
     datasets, left_out = _open_data_sets(dict.fromkeys(dataset for _, dataset, _ in rows), data_root)
     if not datasets:
         raise UserError("nothing can be run:\n       " + "\n       ".join(left_out))
@@ -114,9 +122,6 @@ def _open_data_sets(names: Sequence[str], data_root: Path | None) -> tuple[dict[
     """The data sets that are there, and a line for each that is not."""
     found, left_out = {}, []
     for name in names:
-        if name not in READERS:
-            left_out.append(f"{name}: there is no reader for this data set yet")
-            continue
         try:
             found[name] = open_dataset(name, data_root, size="demo")
         except UserError as error:

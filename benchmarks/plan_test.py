@@ -54,28 +54,32 @@ def test_each_run_is_planned_once_though_several_documents_ask_for_it(market):
     variants = ["full", "baseline", "pcam", "sam", "ndem"]
     floors = [f"demo-{name}-s0" for name in ("colour_histogram", "balanced_histogram", "baseline+num_epochs=0")]
     assert names(plan) == ["demo-counts-s0", *(f"demo-{name}-s0" for name in variants), *floors]
-    assert [line.split(":")[0] for line in plan.left_out] == ["dukemtmcreid", "msmt17"]
+    assert plan.left_out == []
     assert plan.trained("sam").name == "market1501-demo-sam-s0" and plan.trained("sam").images == 12 * 12
 
 
-def test_scope_all_adds_the_sweep_that_fits_the_size(market):
+def test_scope_all_adds_the_sweep_that_fits_the_size_and_at_demo_size_the_other_data_sets(market):
     added = set(names(planned(scope="all"))) - set(names(planned()))
-    assert added == {f"demo-full+num_parts={parts}-s0" for parts in (1, 2, 4, 6)}
+    others = {f"{name}-demo-{run}-s0" for name in ("dukemtmcreid", "msmt17") for run in ("counts", "full")}
+    assert added == {f"demo-full+num_parts={parts}-s0" for parts in (1, 2, 4, 6)} | others
+    assert set(names(planned(only=["full"]))) == {"demo-full-s0"}
+    assert set(names(planned(only=["full"], scope="all"))) == {"demo-full-s0", *(n for n in others if "full" in n)}
+    assert set(names(planned(only=["table3"]))) == {"dukemtmcreid-demo-full-s0"}
     market.kind = "real"
     added = set(names(planned(scope="all", data_root="anywhere"))) - set(names(planned(data_root="anywhere")))
     assert added == {f"real-full+num_parts={parts}-s0" for parts in (1, 2, 4, 16)}
 
 
 def test_seeds_repeat_training_but_not_counting(market):
-    assert names(planned(seeds=[0, 1], only=["table1", "table2"])) == ["demo-counts-s0", "demo-full-s0", "demo-full-s1"]
+    assert names(planned(seeds=[0, 1], only=["counts", "table2"])) == ["demo-counts-s0", "demo-full-s0", "demo-full-s1"]
 
 
 def test_only_takes_documents_and_variants_and_names_what_it_knows():
-    labels = [row.run.label for row, _, _ in chosen_rows(SPEC, "headline", ["baseline", "fig7"])]
+    labels = [row.run.label for row, _, _ in chosen_rows(SPEC, "headline", ["baseline", "fig7"], demo=True)]
     sweep = [*(f"full+num_parts={parts}" for parts in (1, 2, 4, 6)), "full", "full+num_parts=16"]
     assert labels == ["baseline", "baseline", *sweep, "baseline"]  # Table 5, the curves, Fig. 7, Fig. 8
     with pytest.raises(UserError, match=r"nothing in ndmf_net is named 'table9'.*table5"):
-        chosen_rows(SPEC, "headline", ["table9"])
+        chosen_rows(SPEC, "headline", ["table9"], demo=True)
 
 
 def begin(plan, label, *, finished=False, source=None):
@@ -117,8 +121,12 @@ def test_a_run_with_other_settings_is_replaced_at_demo_size_and_kept_on_real_dat
     assert planned(only=["full"], data_root="anywhere", force=True).to_do
 
 
-def test_nothing_readable_is_an_error_with_the_reasons(market):
-    with pytest.raises(UserError, match=r"nothing can be run(.|\n)*dukemtmcreid: there is no reader"):
+def test_nothing_readable_is_an_error_with_the_reasons(monkeypatch):
+    def absent(name, root=None, *, size="demo"):
+        raise UserError(f"{name} was not found")
+
+    monkeypatch.setattr(plans, "open_dataset", absent)
+    with pytest.raises(UserError, match=r"nothing can be run(.|\n)*dukemtmcreid: dukemtmcreid was not found"):
         planned(only=["table3"])
 
 

@@ -118,9 +118,6 @@ def estimator_lines(document: Document, sources: list[Source]) -> list[str]:
 def unpublished(page: Page, document: Document, source: Source) -> str:
     """One line in place of the columns of a source that has nothing for this document."""
     runs = [(row, dataset) for row, dataset in document.runs() if row.fits(source.kind)]
-    if not any(dataset in page.readers for _, dataset in runs):
-        names = ", ".join(f"`{name}`" for name in dict.fromkeys(dataset for _, dataset in runs))
-        return f"nothing yet, there is no reader for the data set {names}."
     trained = {(row.run.label, dataset) for row, dataset in runs if row.run.trains}
     cost = page.paper.real_data_cost
     hours = cost.gpu_hours_per_run * len(trained)

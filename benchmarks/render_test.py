@@ -13,11 +13,10 @@ from common.errors import UserError
 
 SPEC = load_spec("ndmf_net")
 ROWS = ("baseline", "pcam", "sam", "ndem", "full")
-READERS = {"market1501"}
 
 
 def page(tmp_path, sources, figure_data=None):
-    return Page(SPEC, sources, READERS, tmp_path / "ndmf_net", figure_data or {})
+    return Page(SPEC, sources, tmp_path / "ndmf_net", figure_data or {})
 
 
 def committed(tmp_path, records, **more):
@@ -68,13 +67,6 @@ def test_a_source_without_any_run_is_one_line_with_command_and_cost(tmp_path, ma
     assert "5 training runs: about 7.5 GPU hours and 14 GB" in text
     assert "| Baseline + PCAM" in text and "not run (a)" in text
     assert "(a) no run published: `make reproduce-ndmf ONLY=table5`" in text
-
-
-def test_a_data_set_without_a_reader_is_the_reason(tmp_path):
-    lines = render_document(committed(tmp_path, []), SPEC.document("table3"))
-    assert cells(lines, "NDMF-Net (ours)")[-1] == "not run (a)"
-    assert "- (a) there is no reader for the data set `dukemtmcreid` yet" in lines
-    assert "- reproduced on real data: nothing yet, there is no reader for the data set `dukemtmcreid`." in lines
 
 
 def test_counts_are_one_line_each_with_separators(tmp_path, make_record):

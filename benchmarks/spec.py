@@ -13,6 +13,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from common.config import nearest, read_yaml
+from common.datasets import READERS
 from common.errors import UserError
 
 SPECS = Path(__file__).parent / "specs"
@@ -130,13 +131,18 @@ class Paper(Strict):
     authors: str
     venue: str
     headline: str  # the document whose rows of ours stand in the project's README
+    demo_data_sets: tuple[str, ...]  # on which the demo runs without SCOPE=all
     real_data_cost: RealDataCost
     documents: tuple[Document, ...]
 
     @model_validator(mode="after")
-    def _headline_exists(self) -> "Paper":
+    def _names_exist(self) -> "Paper":
         if self.headline not in (document.id for document in self.documents):
             raise ValueError(f"headline: there is no document '{self.headline}'")
+        used = {dataset for document in self.documents for _, dataset in document.runs()}
+        for dataset in (*self.demo_data_sets, *sorted(used)):
+            if dataset not in READERS:
+                raise ValueError(f"there is no data set '{dataset}'{nearest(dataset, READERS)}")
         return self
 
     def document(self, name: str) -> Document:

@@ -16,6 +16,7 @@ SMALL = {
     "authors": "Nobody",
     "venue": "Nowhere 2020",
     "headline": "table1",
+    "demo_data_sets": ["market1501"],
     "real_data_cost": {"gpu_hours_per_run": 1, "disk_gb": 2, "disk_gb_per_run": 3},
     "documents": [
         {
@@ -26,9 +27,23 @@ SMALL = {
             "caption": "Costs and scores on two data sets.",
             "average_precision": "step",
             "columns": [
-                {"id": "a_map", "title": "mAP", "unit": "%", "value": "scores.mAP", "group": "A", "dataset": "a"},
-                {"id": "b_map", "title": "mAP", "unit": "%", "value": "scores.mAP", "group": "B", "dataset": "b"},
-                {"id": "macs", "title": "MACs", "unit": "G", "value": "model.macs", "group": "Cost", "dataset": "a"},
+                {
+                    "id": "a_map",
+                    "title": "mAP",
+                    "unit": "%",
+                    "value": "scores.mAP",
+                    "group": "A",
+                    "dataset": "market1501",
+                },
+                {"id": "b_map", "title": "mAP", "unit": "%", "value": "scores.mAP", "group": "B", "dataset": "regdb"},
+                {
+                    "id": "macs",
+                    "title": "MACs",
+                    "unit": "G",
+                    "value": "model.macs",
+                    "group": "Cost",
+                    "dataset": "market1501",
+                },
             ],
             "rows": [{"method": "Ours", "reported": {"a_map": 50.0, "macs": 4.05}, "run": {"variant": "full"}}],
         }
@@ -44,7 +59,7 @@ def write(tmp_path, spec):
 def test_column_groups_name_their_data_sets(tmp_path):
     document = write(tmp_path, SMALL).document("table1")
     assert document.groups() == ["A", "B", "Cost"]
-    assert [(row.run.label, dataset) for row, dataset in document.runs()] == [("full", "a"), ("full", "b")]
+    assert [(row.run.label, dataset) for row, dataset in document.runs()] == [("full", "market1501"), ("full", "regdb")]
 
 
 @pytest.mark.parametrize(
@@ -56,6 +71,8 @@ def test_column_groups_name_their_data_sets(tmp_path):
         ("documents.0.rows.0", "reported", {"mAP": 1.0}, "row 'Ours': reported has no column 'mAP'"),
         ("documents.0", "average_precision", None, "names its average_precision"),
         ("", "headline", "table2", "there is no document 'table2'"),
+        ("", "demo_data_sets", ["market"], "there is no data set 'market'; did you mean 'market1501'"),
+        ("documents.0.columns.0", "dataset", "regbd", "there is no data set 'regbd'"),
     ],
 )
 def test_mistakes_are_named_with_their_place(tmp_path, place, key, value, message):

@@ -1,7 +1,9 @@
 """Speed of what users wait for, as ratios to the least that the same work could take, measured in one run.
 
-`python -m benchmarks speed [--part NAME ...]` prints one table. Absolute figures hold for the machine that printed
-them; the ratios are what to compare. Nothing here is a test: a busy machine gives other figures.
+`make speed` (`python -m benchmarks speed [--part NAME ...]` with the Makefile's malloc settings) prints a table of
+training, inference and data, and one each of scoring and re-ranking beside the usual code (speed_scoring.py). Absolute
+figures hold for the machine that printed them; the ratios are what to compare. Nothing here is a test: a busy machine
+gives other figures.
 """
 
 import argparse
@@ -14,6 +16,7 @@ import numpy as np
 import torch
 from tabulate import tabulate
 
+from benchmarks import speed_scoring
 from common import augment, hardware
 from common.command_line import command_line
 from common.datasets import open_dataset
@@ -160,7 +163,8 @@ def generator(*, seconds: float) -> Line:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--part", nargs="+", choices=PARTS, default=list(PARTS), help="only these")
+    names = [*PARTS, *COMPARISONS]
+    parser.add_argument("--part", nargs="+", choices=names, default=names, help="only these")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--seconds", type=float, default=20.0, help="for each bare measurement")
 
@@ -175,14 +179,20 @@ PARTS: dict[str, Callable[[str, float], Line]] = {
 }
 
 
+COMPARISONS = {"scoring": (speed_scoring.SCORING, "Scoring"), "reranking": (speed_scoring.RERANKING, "Re-ranking")}
+
+
 def main(arguments: argparse.Namespace) -> int:
     open_dataset("market1501")  # drawn before anything is timed
     lines = []
-    for name in arguments.part:
+    for name in [name for name in arguments.part if name in PARTS]:
         lines.append(PARTS[name](arguments.device, arguments.seconds))
         print(f"{name}: {lines[-1][1]:.1f} images/s", flush=True)
     device = hardware.select_device(arguments.device)
     cells = [[what, f"{found:.1f}", other, f"{ratio:.0%}" if ratio else ""] for what, found, other, ratio in lines]
-    print(f"\n{device.type}, {torch.get_num_threads()} threads")
-    print(tabulate(cells, ["what", "images/s", "against", "ratio"], disable_numparse=True))
+    if cells:
+        print(f"\n{device.type}, {torch.get_num_threads()} threads")
+        print(tabulate(cells, ["what", "images/s", "against", "ratio"], disable_numparse=True))
+    for name in [name for name in arguments.part if name in COMPARISONS]:
+        print(speed_scoring.compare(*COMPARISONS[name]))
     return 0

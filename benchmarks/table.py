@@ -3,7 +3,6 @@
 A cell without a run says `not run`, and a note under the table says why.
 """
 
-from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,20 +33,17 @@ class Footnotes:
 class Page:
     """What a page is made from.
 
-    readers: names of the data sets that common/datasets can read; figures: the folder beside the page with its
-    pictures (the page links those that exist) and their data; figure_data: document id and kind -> contents.
+    figures: the folder beside the page with its pictures (the page links those that exist) and their data;
+    figure_data: document id and kind -> contents.
     """
 
     paper: Paper
     sources: list[Source]
-    readers: Collection[str]
     figures: Path
     figure_data: dict[tuple[str, str], dict]
 
-    def missing(self, document: Document, row: Row, source: Source, dataset: str) -> str:
+    def missing(self, document: Document, source: Source) -> str:
         """Why a cell has no number."""
-        if dataset not in self.readers:
-            return f"there is no reader for the data set `{dataset}` yet"
         command = make_command(self.paper, document, source.kind)
         return f"no finished run on this machine: `{command}`" if source.here else f"no run published: `{command}`"
 
@@ -134,7 +130,7 @@ def cell(page: Page, document: Document, row: Row, column: Column, source: Sourc
         return NOT_APPLICABLE
     summary = source.summary(document, row, column)
     if summary is None:
-        return f"not run {notes.mark(page.missing(document, row, source, document.data_set_of(row, column)))}"
+        return f"not run {notes.mark(page.missing(document, source))}"
     text = summary_text(summary, column)
     if summary.stale:
         text += f" {notes.mark('stale: made by other source code than that of today; `FORCE=1` trains it again')}"

@@ -1,6 +1,5 @@
-"""Score a finished run again: `python -m ndmf_net.evaluate RUN_DIR`."""
+"""Score a finished run again: `python -m ndmf_net.evaluate RUN_DIR [--dataset NAME] [--rerank] [--multi-query]`."""
 
-import argparse
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor
 
 from common.errors import UserError, command
-from common.evaluation import evaluate_single_query
+from common.evaluation_report import evaluation_command_line, find_dataset, report
 from common.runs import Run
 
 from .model import NDMFNet
@@ -38,15 +37,10 @@ def load_run(directory: Path, device: str = "auto") -> LoadedRun:
 
 @command
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog=f"python -m {__package__}.evaluate", description=__doc__)
-    parser.add_argument("run_directory", type=Path)
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    arguments = parser.parse_args(argv)
+    arguments = evaluation_command_line(__package__).parse_args(argv)
     loaded = load_run(arguments.run_directory, arguments.device)
-    config = loaded.run.config
-    scores = evaluate_single_query(loaded.embed, loaded.run.dataset, config.height, config.width, cache=config.cache)
-    for name, value in scores.items():
-        print(f"{name:18s} {value:.1%}" if isinstance(value, float) else f"{name:18s} {value}")
+    dataset = find_dataset(loaded.run, arguments.dataset, arguments.data_root)
+    report(loaded.run, dataset, loaded.embed, rerank=arguments.rerank, multi_query=arguments.multi_query)
 
 
 if __name__ == "__main__":
