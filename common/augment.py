@@ -30,9 +30,18 @@ def normalise(images: Tensor, mean: tuple = IMAGENET_MEAN, std: tuple = IMAGENET
     return images.to(torch.float32).mul_(scale).add_(shift)
 
 
+def choose(count: int, probability: float, generator: torch.Generator) -> Tensor:
+    """(count,) bool on the CPU, each true with the given probability."""
+    return torch.rand(count, generator=generator) < probability
+
+
 def random_flip(images: Tensor, probability: float, generator: torch.Generator) -> Tensor:
     """Mirror each image left to right with the given probability."""
-    chosen = torch.rand(len(images), generator=generator) < probability
+    return flip(images, choose(len(images), probability, generator))
+
+
+def flip(images: Tensor, chosen: Tensor) -> Tensor:
+    """Mirror the chosen images, (B,) bool, left to right. What belongs to the images (joints) must be mirrored too."""
     flipped = images.clone()
     for index in chosen.nonzero().squeeze(1).tolist():
         flipped[index] = images[index].flip(2)

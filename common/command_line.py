@@ -5,11 +5,14 @@ import os
 from pathlib import Path
 
 
-def command_line(paper: str) -> argparse.ArgumentParser:
-    """`--demo`, `--dataset`, `--variant`, `--set` and the rest; `--help` says what each is."""
+def command_line(paper: str, dataset: str = "market1501") -> argparse.ArgumentParser:
+    """`--demo`, `--dataset`, `--variant`, `--set` and the rest; `--help` says what each is.
+
+    dataset: the one that the paper is trained on unless another is named.
+    """
     parser = argparse.ArgumentParser(prog=f"python -m {paper}.train", description=f"Train and evaluate {paper}.")
     parser.add_argument("--demo", action="store_true", help="demo size: synthetic pedestrians, minutes on two cores")
-    parser.add_argument("--dataset", default="market1501")
+    parser.add_argument("--dataset", default=dataset, help=f"default: {dataset}; see python -m common.datasets check")
     parser.add_argument("--data-root", type=Path, help="folder of the real data sets (also the DATA_ROOT variable)")
     parser.add_argument("--variant", default="full", help="a section of variants in config.yaml")
     parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="change a setting")
