@@ -65,7 +65,7 @@ def draw_sweep(document: Document, source: Source, file: Path) -> None:
 
 
 def draw_curves(document: Document, source: Source, file: Path) -> None:
-    """The loss of each epoch of the rows' first seeds, at no more epochs than an axis has room for."""
+    """The document's terms at each epoch of the rows' first seeds, at no more epochs than an axis has room for."""
     logs = {
         row.method: records[0]["log"]
         for row in document.rows
@@ -78,7 +78,14 @@ def draw_curves(document: Document, source: Source, file: Path) -> None:
     line_figure(
         file,
         x=[position + 1 for position in shown],
-        series={name: [log[position]["loss"] for position in shown] for name, log in logs.items()},
+        series={
+            name if len(document.terms) == 1 else f"{name}, {term.replace('_', ' ')}": [
+                log[position].get(term) for position in shown
+            ]
+            for name, log in logs.items()
+            for term in document.terms
+            if term in log[0]
+        },
         x_label="epoch",
         y_label="training loss",
         title=f"{document.name} ({source.short})",
@@ -90,7 +97,7 @@ def draw_curves(document: Document, source: Source, file: Path) -> None:
 
 def draw_from_runs(paper: Paper, plan: Plan, folder: Path) -> None:
     """The plan's heat maps and rankings, unless they were drawn from these very runs before."""
-    drawers = {"heat_maps": draw_heat_maps, "retrieval": draw_retrieval}
+    drawers = {"heat_maps": draw_heat_maps, "retrieval": draw_retrieval, "picture": draw_own_picture}
     for document in plan.documents:
         if document.kind not in drawers:
             continue
@@ -104,7 +111,7 @@ def draw_from_runs(paper: Paper, plan: Plan, folder: Path) -> None:
         if drawn and drawn["runs"] == origin and file.is_file():
             continue
         print(f"drawing {document.name}", flush=True)
-        data = drawers[document.kind](paper, runs, file)
+        data = drawers[document.kind](paper, document, runs, file)
         write_text(file.with_suffix(".json"), json.dumps({"runs": origin, **data}, indent=1))
 
 
@@ -119,7 +126,14 @@ def _load(paper: Paper, planned: PlannedRun):
 
 
 @torch.inference_mode()
-def draw_heat_maps(paper: Paper, runs: dict[str, PlannedRun], file: Path) -> dict:
+def draw_own_picture(paper: Paper, document: Document, runs: dict[str, PlannedRun], file: Path) -> dict:
+    """A picture that only this paper has, by the function named after the document in its figures.py."""
+    draw = getattr(importlib.import_module(f"{paper.paper}.figures"), document.id)
+    return draw({method: _load(paper, planned) for method, planned in runs.items()}, file)
+
+
+@torch.inference_mode()
+def draw_heat_maps(paper: Paper, document: Document, runs: dict[str, PlannedRun], file: Path) -> dict:
     """Images of random people under each network's last feature map. Returns what was drawn.
 
     `maps`: (n, h, w) in [0, 1], stretched image by image; `cover`: the mean share of cells above one half.
@@ -144,7 +158,7 @@ def draw_heat_maps(paper: Paper, runs: dict[str, PlannedRun], file: Path) -> dic
     }
 
 
-def draw_retrieval(paper: Paper, runs: dict[str, PlannedRun], file: Path) -> dict:
+def draw_retrieval(paper: Paper, document: Document, runs: dict[str, PlannedRun], file: Path) -> dict:
     """The nearest gallery images of random people's queries, under the protocol's rule. Returns what was drawn."""
     (planned,) = runs.values()
     loaded = _load(paper, planned)

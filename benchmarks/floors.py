@@ -11,7 +11,6 @@ import argparse
 import json
 import sys
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +22,7 @@ from common.datasets.base import DataSet, Subset
 from common.errors import command
 from common.evaluation import score_search
 from common.images import ImageStore
-from common.provenance import describe_machine, source_commit, source_hash
-from common.runs import runs_folder, write_text
+from common.program_record import write_program_record
 
 PROGRAMS = ("counts", "colour_histogram", "balanced_histogram")
 HEIGHT, WIDTH = 128, 64
@@ -73,42 +71,14 @@ def histogram_scores(dataset: DataSet, *, balanced: bool) -> dict[str, float]:
     return score_search(search, features(search.query), features(search.gallery))
 
 
-def floor_directory(paper: str, program: str, dataset: DataSet) -> Path:
-    return runs_folder() / paper / f"{dataset.name}-{dataset.kind}-{program}-s0"
-
-
-def floor_record(paper: str, program: str, dataset: DataSet) -> dict:
-    """The record of a data set's counts or of the colour histogram on it."""
+def write_floor(paper: str, program: str, dataset: DataSet) -> Path:
+    """The record of a data set's counts or of the colour histogram on it; returns its path."""
     started = time.monotonic()
     scores = {} if program == "counts" else histogram_scores(dataset, balanced=program == "balanced_histogram")
     settings = (
         {"height": HEIGHT, "width": WIDTH, "stripes": STRIPES, "bins": list(BINS), "margin": MARGIN} if scores else {}
     )
-    return {
-        "paper": paper,
-        "run": floor_directory(paper, program, dataset).name,
-        "dataset": dataset.name,
-        "kind": dataset.kind,
-        "variant": program,
-        "seed": 0,
-        "scores": scores,
-        "num_epochs": 0,
-        "config": settings,
-        "unmodified_config": True,
-        "source_hash": source_hash(paper),
-        "data": {
-            "name": dataset.name,
-            "kind": dataset.kind,
-            "fingerprint": dataset.fingerprint,
-            "counts": dataset.counts,
-        },
-        "model": {},
-        "seconds": {"evaluate": round(time.monotonic() - started, 1)},
-        "machine": describe_machine(torch.device("cpu"), "fp32"),
-        **source_commit(),
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "log": [],
-    }
+    return write_program_record(paper, program, dataset, scores=scores, settings=settings, started=started)
 
 
 @command
@@ -121,13 +91,10 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--data-root", type=Path)
     arguments = parser.parse_args(argv)
     dataset = open_dataset(arguments.dataset, arguments.data_root, size="demo" if arguments.demo else "full")
-    record = floor_record(arguments.paper, arguments.program, dataset)
-    directory = floor_directory(arguments.paper, arguments.program, dataset)
-    directory.mkdir(parents=True, exist_ok=True)
-    write_text(directory / "result.json", json.dumps(record, indent=1))
-    scores = record["scores"]
+    file = write_floor(arguments.paper, arguments.program, dataset)
+    scores = json.loads(file.read_text())["scores"]
     found = f"mAP {scores['mAP']:.1%}  Rank-1 {scores['rank1']:.1%}" if scores else "counted"
-    print(f"{directory.name}: {found}  ({directory}/result.json)")
+    print(f"{file.parent.name}: {found}  ({file})")
 
 
 if __name__ == "__main__":

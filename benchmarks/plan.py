@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.command_line import command_line
-from common.datasets import open_dataset
+from common.datasets import open_dataset, trial_of, trials_of
 from common.datasets.base import DataSet
 from common.errors import UserError
+from common.program_record import program_directory
 from common.provenance import source_hash
 from common.runs import Run, read_json
 
-from .floors import floor_directory
+from .floors import PROGRAMS
 from .spec import Document, Paper, Row, RunSpec
 
 
@@ -66,12 +67,18 @@ def chosen_documents(paper: Paper, scope: str, only: Sequence[str]) -> list[Docu
 def chosen_rows(paper: Paper, scope: str, only: Sequence[str], *, demo: bool) -> list[tuple[Row, str, Document]]:
     """(row, data set, document) of our rows in the scope, or of those that `only` names by document or variant.
 
-    A demo takes the other data sets of the paper only with scope `all`, or where a document is named.
+    A demo takes the other data sets of the paper only with scope `all`, or where a document is named; and of a data
+    set with trials the first.
     """
-    rows = [(row, dataset, document) for document in paper.documents for row, dataset in document.runs()]
+    rows = [
+        (row, trial, document)
+        for document in paper.documents
+        for row, dataset in document.runs()
+        for trial in trials_of(dataset)[: 1 if demo else None]
+    ]
 
     def in_scope(dataset: str) -> bool:
-        return not demo or scope == "all" or dataset in paper.demo_data_sets
+        return not demo or scope == "all" or trial_of(dataset) in paper.demo_data_sets
 
     if not only:
         documents = chosen_documents(paper, scope, only)
@@ -112,7 +119,7 @@ def make_plan(
             if row.run.program == "train":
                 run = _plan_training(paper.paper, row.run, dataset, seed, device, data_arguments, force)
             else:
-                run = _plan_floor(paper.paper, row.run.program, dataset, data_arguments, force)
+                run = _plan_program(paper.paper, row.run.program, dataset, device, data_arguments, force)
             planned.setdefault(run.name, run)
     kind = next(iter(datasets.values())).kind
     return Plan(chosen_documents(paper, scope, only), list(planned.values()), left_out, kind)
@@ -160,19 +167,25 @@ def _plan_training(
         arguments=arguments,
         state=state,
         images=max(epochs, 0) * len(dataset.train),
-        evaluated=len(dataset.query) + len(dataset.gallery),
+        evaluated=sum({part.name: len(part) for s in dataset.searches for part in (s.query, s.gallery)}.values()),
         run=run,
     )
 
 
-def _plan_floor(paper: str, program: str, dataset: DataSet, data_arguments: list[str], force: bool) -> PlannedRun:
-    """Floors take seconds: anything but an up-to-date result is made again."""
-    directory = floor_directory(paper, program, dataset)
+def _plan_program(
+    paper: str, program: str, dataset: DataSet, device: str, data_arguments: list[str], force: bool
+) -> PlannedRun:
+    """Programs without training take seconds: anything but an up-to-date result is made again."""
+    directory = program_directory(paper, program, dataset)
     record = read_json(directory / "result.json")
     current = record and (record["data"]["fingerprint"], record["source_hash"]) == (
         dataset.fingerprint,
         source_hash(paper),
     )
-    arguments = [program, "--paper", paper, "--dataset", dataset.name, *data_arguments]
+    arguments = ["--dataset", dataset.name, *data_arguments]
+    if program in PROGRAMS:
+        module, arguments = "benchmarks.floors", [program, "--paper", paper, *arguments]
+    else:
+        module, arguments = f"{paper}.{program}", [*arguments, "--device", device]
     state = "finished" if current and not force else "new"
-    return PlannedRun(directory.name, directory, "benchmarks.floors", arguments, state, 0, 0)
+    return PlannedRun(directory.name, directory, module, arguments, state, 0, 0)

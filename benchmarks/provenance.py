@@ -4,6 +4,8 @@ from collections.abc import Iterable
 
 from tabulate import tabulate
 
+from common.datasets import trial_of
+
 from .records import Source
 from .spec import Paper
 
@@ -15,8 +17,8 @@ def provenance(paper: Paper, sources: list[Source]) -> list[str]:
     for source in sources:
         groups: dict[tuple[str, str], list[dict]] = {}
         for record in source.records:
-            key = (record["dataset"], record["variant"])
-            if (record["variant"], record["dataset"]) in wanted:
+            key = (trial_of(record["dataset"]), record["variant"])
+            if (record["variant"], trial_of(record["dataset"])) in wanted:
                 groups.setdefault(key, []).append(record)
         cells += [
             [source.title, *describe(records), "yes" if any(map(source.is_stale, records)) else ""]
@@ -40,7 +42,7 @@ def describe(records: list[dict]) -> list[str]:
     model = first.get("model") or {}
     return [
         f"{first['dataset']}-{first['kind']}-{first['variant']}",
-        ", ".join(str(record["seed"]) for record in records),
+        distinct(record["seed"] for record in records),
         distinct(record["num_epochs"] for record in records),
         f"{model['num_parameters'] / 1e6:.1f}" if model else "–",
         f"{model['macs'] / 1e9:.2f}" if model else "–",

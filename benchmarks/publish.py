@@ -5,10 +5,11 @@ import importlib
 import json
 import math
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 from common.config import config_hash, load_config
-from common.datasets import READERS
+from common.datasets import READERS, trial_of
 from common.errors import UserError
 from common.provenance import paper_folder, source_hash
 from common.runs import runs_folder, write_text
@@ -30,7 +31,7 @@ def main(arguments: argparse.Namespace) -> int:
     rows = {(row.run.label, dataset): row.run for document in paper.documents for row, dataset in document.runs()}
     published = 0
     for record in records:
-        problems = objections(paper, record, rows.get((record["variant"], record["dataset"])))
+        problems = objections(paper, record, rows.get((record["variant"], trial_of(record["dataset"]))))
         if problems:
             print(f"left out   {record['run']}: {'; '.join(problems)}")
         else:
@@ -52,7 +53,7 @@ def objections(paper: Paper, record: dict, spec: RunSpec | None) -> list[str]:
     found = []
     if record["paper"] != paper.paper:
         found.append(f"it is a run of {record['paper']}")
-    if not all(math.isfinite(value) for value in record["scores"].values()):
+    if not all(math.isfinite(value) for value in numbers(record["scores"])):
         found.append("a score is not finite")
     if spec.program == "train" and record["config_hash"] != expected_config_hash(paper.paper, record, spec):
         found.append("its settings are not today's config.yaml with what the row changes")
@@ -61,6 +62,15 @@ def objections(paper: Paper, record: dict, spec: RunSpec | None) -> list[str]:
     if record["kind"] == "real":
         found += real_data_objections(record)
     return found
+
+
+def numbers(scores: dict) -> Iterator[float]:
+    """All numbers of nested scores."""
+    for value in scores.values():
+        if isinstance(value, dict):
+            yield from numbers(value)
+        elif isinstance(value, int | float):
+            yield value
 
 
 def real_data_objections(record: dict) -> list[str]:

@@ -8,9 +8,10 @@ import statistics
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.datasets import trial_of
 from common.errors import UserError
 
-from .spec import Column, Document, Row, look_up
+from .spec import Column, Document, Row, value_of
 
 BENCHMARKS = Path(__file__).parent
 KINDS = {
@@ -43,15 +44,16 @@ class Source:
     source_hash: str | None = None  # today's source; runs with another one are marked as stale
 
     def of(self, label: str, dataset: str) -> list[dict]:
-        """The records of a variant on a data set, one for each seed."""
-        return [record for record in self.records if (record["variant"], record["dataset"]) == (label, dataset)]
+        """The records of a variant on a data set, one for each seed and each trial of the data set."""
+        wanted = (label, dataset)
+        return [record for record in self.records if (record["variant"], trial_of(record["dataset"])) == wanted]
 
     def summary(self, document: Document, row: Row, column: Column) -> Summary | None:
         """The row's number in a column; None without a record that has it."""
         if column.value is None or row.run is None or not row.fits(self.kind):
             return None
         records = self.of(row.run.label, document.data_set_of(row, column))
-        values = [value for record in records if (value := look_up(record, column.value)) is not None]
+        values = [value for record in records if (value := value_of(record, column, row)) is not None]
         if not values:
             return None
         return Summary(

@@ -74,8 +74,8 @@ def pictures(page: Page, document: Document, sources: list[Source]) -> list[str]
     lines = []
     for source in [source for source in sources if source.here] or sources:
         data = page.figure_data.get((document.id, source.kind))
-        if data:
-            lines += [*figure_table(document, data), ""]
+        if data and (table := figure_table(document, data)):
+            lines += [*table, ""]
         name = f"{document.id}-{source.kind}.png"
         if (page.figures / name).is_file():
             lines += [f"![{document.name}, {source.title}]({page.figures.name}/{name})", ""]
@@ -86,8 +86,12 @@ def pictures(page: Page, document: Document, sources: list[Source]) -> list[str]
 
 
 def figure_table(document: Document, data: dict) -> list[str]:
-    """The numbers behind a picture: cover of the heat maps, or right answers among the nearest."""
-    if document.kind == "heat_maps":
+    """The numbers behind a picture: cover of the heat maps, right answers among the nearest, or a table of its own."""
+    if document.kind == "picture":
+        if "table" not in data:
+            return []
+        headers, cells = data["table"]["headers"], data["table"]["rows"]
+    elif document.kind == "heat_maps":
         headers = ["Network", "part of the map above half of its maximum (mean over the pictures)"]
         cells = [[name, f"{share:.0%}"] for name, share in data["cover"].items()]
     else:

@@ -1,11 +1,13 @@
 """The format of `specs/<paper>.yaml`: every table and figure of a paper, and the runs that reproduce our rows.
 
-A paper has documents; a document has columns and rows; a row has the reported number of each column and, if it is ours,
-the run that reproduces it. A column names the place of its value in a run's record (`scores.mAP`, `model.macs`), so
-that scores, counts and costs are columns of one kind. Columns with a `group` (a data set, a search mode) are rendered
-as one table for each group. The record's numbers are fractions, pieces and seconds; a column's unit converts them.
+A paper has documents; a document has columns and rows (a `picture` is drawn by `<paper>/figures.py`); a row has the
+reported number of each column and, if it is ours, the run that reproduces it. A column names the place of its value in
+a run's record (`scores.mAP`, `model.macs`), so that scores, counts and costs are columns of one kind. Columns with a
+`group` (a data set, a search mode) are rendered as one table for each group. The record's numbers are fractions, pieces
+and seconds; a column's unit converts them.
 """
 
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -27,9 +29,10 @@ class Strict(BaseModel):
 
 
 class RunSpec(Strict):
-    """What makes a row's numbers. `train`: the paper's train.py; the others: see floors.py."""
+    """What makes a row's numbers. program: `train`, the paper's train.py; one of floors.py's; or another module of the
+    paper's folder, run as `python -m <paper>.<program> --dataset NAME [--demo]`."""
 
-    program: Literal["train", "counts", "colour_histogram", "balanced_histogram"] = "train"
+    program: str = "train"
     dataset: str | None = None  # the column's or the document's, unless named here
     variant: str = "full"  # a section of `variants` in the paper's config.yaml
     set: dict[str, str | int | float | bool] = {}
@@ -51,7 +54,7 @@ class Column(Strict):
     id: str
     title: str
     unit: Literal[tuple(UNITS)]
-    value: str | None = None  # dotted path in a record; without one the column is only reported
+    value: str | None = None  # dotted path in a record, {key} from the row's fill; without one only reported
     group: str | None = None
     dataset: str | None = None  # the document's, unless named here
 
@@ -62,6 +65,7 @@ class Row(Strict):
     venue: str | None = None
     reported: dict[str, float] = {}  # column id -> number in the column's unit; a dash in the paper is left out
     run: RunSpec | None = None
+    fill: dict[str, str] = {}  # what stands for {key} in the columns' values; keys that are not here are left out
     only: Literal["demo", "paper"] | None = None  # the row's settings exist only at demo size, or only at the paper's
 
     def fits(self, kind: str) -> bool:
@@ -74,12 +78,13 @@ class Document(Strict):
 
     id: str
     name: str
-    kind: Literal["table", "counts", "sweep", "curves", "heat_maps", "retrieval"]
+    kind: Literal["table", "counts", "sweep", "curves", "heat_maps", "retrieval", "picture"]
     scope: Literal["headline", "all"]
     caption: str
     dataset: str | None = None
     average_precision: Literal["step", "trapezoid"] | None = None  # the estimator behind our mAP
     x: str | None = None  # what a sweep varies; its rows' methods are the values
+    terms: tuple[str, ...] = ("loss",)  # of the log, that curves show
     columns: tuple[Column, ...] = ()
     rows: tuple[Row, ...]
     floors: tuple[Row, ...] = ()  # rows of ours that the paper does not have
@@ -163,6 +168,11 @@ def load_spec(paper: str, folder: Path = SPECS) -> Paper:
     except ValidationError as error:
         lines = [f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()]
         raise UserError(f"{file.name}: " + "\n       ".join(lines)) from None
+
+
+def value_of(record: dict[str, Any], column: Column, row: Row) -> float | None:
+    """The row's number in a column, as the record has it; None where there is none."""
+    return look_up(record, column.value.format_map(defaultdict(str, row.fill)))
 
 
 def look_up(record: dict[str, Any], path: str) -> float | None:

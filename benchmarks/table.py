@@ -8,6 +8,8 @@ from pathlib import Path
 
 from tabulate import tabulate
 
+from common.datasets import reader_of
+
 from .records import Source, Summary
 from .spec import UNITS, Column, Document, Paper, Row, print_number
 
@@ -51,7 +53,8 @@ class Page:
 def make_command(paper: Paper, document: Document, kind: str) -> str:
     """The command that runs a document on data of a kind."""
     data = {"demo": "", "real": " DATA_ROOT=DIR", "full": " DATA_ROOT=data/synthetic/full"}[kind]
-    draw = "python -m common.datasets make --size full && " if kind == "full" else ""
+    layouts = " ".join(dict.fromkeys(reader_of(dataset).NAME for _, dataset in document.runs()))
+    draw = f"python -m common.datasets make --like {layouts} --size full && " if kind == "full" else ""
     return f"{draw}make {paper.target}{data} ONLY={document.id}"
 
 

@@ -7,7 +7,8 @@ One more data set is one more module like market1501.py and one more entry in MO
 * LAYOUT, what an error message shows;
 * PUBLISHED, {name: {subset: (images, identities, cameras)}}, a name for each way to use the data set, the usual first;
   subsets and counts that were not published are left out, the latter as None;
-* read(folder, name) -> DataSet.
+* read(folder, name) -> DataSet;
+* TRIALS, where each of several names is a trial whose mean papers report (RegDB).
 """
 
 import difflib
@@ -31,7 +32,18 @@ from common.datasets import (
 from common.datasets.base import SYNTHETIC_MARK, DataSet, Sample, Subset
 from common.errors import UserError
 
-__all__ = ["READERS", "DataSet", "Sample", "Subset", "find_folder", "open_dataset", "reader_of", "synthetic_folder"]
+__all__ = [
+    "READERS",
+    "DataSet",
+    "Sample",
+    "Subset",
+    "find_folder",
+    "open_dataset",
+    "reader_of",
+    "synthetic_folder",
+    "trial_of",
+    "trials_of",
+]
 
 MODULES: tuple[ModuleType, ...] = (
     market1501,
@@ -92,6 +104,18 @@ def reader_of(name: str) -> ModuleType:
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise UserError(f"unknown data set {name!r}; known: {', '.join(READERS)}.{hint}")
     return READERS[name]
+
+
+def trials_of(name: str) -> list[str]:
+    """The names under which a data set is trained on, each a trial of its own: ten of RegDB, one of the others."""
+    reader = reader_of(name)
+    return list(getattr(reader, "TRIALS", ())) if name == reader.NAME and hasattr(reader, "TRIALS") else [name]
+
+
+def trial_of(name: str) -> str:
+    """The data set of which a name is a trial: `regdb` for regdb-3, the name itself for most."""
+    reader = reader_of(name)
+    return reader.NAME if name in getattr(reader, "TRIALS", ()) else name
 
 
 def _draw_if_absent(folder: Path, name: str, size: str) -> None:

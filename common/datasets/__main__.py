@@ -28,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m common.datasets", description="Make or check data sets.")
     commands = parser.add_subparsers(dest="command", required=True)
     make = commands.add_parser("make", help="draw synthetic pedestrians in the layout of a real data set")
-    make.add_argument("--like", default="market1501", choices=sorted(WRITERS), help="whose layout")
+    make.add_argument("--like", nargs="+", default=["market1501"], choices=sorted(WRITERS), help="whose layouts")
     make.add_argument("--size", default="demo", choices=sorted(SIZES), help="how many identities and images")
     make.add_argument("--seed", type=int, default=0, help="another seed draws other people and places")
     make.add_argument("--out", type=Path, help="folder to make (default: data/synthetic/SIZE/LIKE)")
@@ -59,9 +59,12 @@ def main(arguments: list[str] | None = None) -> int:
 def _make(options: argparse.Namespace) -> int:
     if options.out is None and options.seed != 0:
         raise UserError("the default folder holds the set of seed 0: name another one with --out for another seed")
-    folder = options.out or synthetic_folder(options.like, options.size)
-    make_dataset(folder, like=options.like, size=options.size, seed=options.seed)
-    print(_table(reader_of(options.like).read(folder, options.like)))
+    if options.out is not None and len(options.like) > 1:
+        raise UserError("--out is one data set's folder: name one layout with it")
+    for like in options.like:
+        folder = options.out or synthetic_folder(like, options.size)
+        make_dataset(folder, like=like, size=options.size, seed=options.seed)
+        print(_table(reader_of(like).read(folder, like)))
     return 0
 
 
