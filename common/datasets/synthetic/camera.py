@@ -120,8 +120,8 @@ def develop(
             (max(16, round(width * detail)), max(32, round(height * detail))), Image.Resampling.BILINEAR
         )
         picture = small.resize((width, height), Image.Resampling.BICUBIC)
-    grain = _grain(height * width * 3, rng).reshape(height, width, 3)
-    noisy = np.asarray(picture, dtype=np.float32) + camera.noise * grain
+    speckle = grain(height * width * 3, rng).reshape(height, width, 3)
+    noisy = np.asarray(picture, dtype=np.float32) + camera.noise * speckle
     return Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8))
 
 
@@ -133,7 +133,7 @@ def _grain_pool() -> np.ndarray:
     return np.random.default_rng(0).standard_normal(_GRAIN_POOL, dtype=np.float32)
 
 
-def _grain(count: int, rng: np.random.Generator) -> np.ndarray:
+def grain(count: int, rng: np.random.Generator) -> np.ndarray:
     """(count,) standard normal noise, cut from a pool at a random place: far cheaper than drawing it anew."""
     start = int(rng.integers(_GRAIN_POOL - count))
     return _grain_pool()[start : start + count]

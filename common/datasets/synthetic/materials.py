@@ -1,7 +1,7 @@
 """Surfaces: what the renderer paints with. A drawing holds a surface number in every pixel; colours come afterwards.
 
-The same drawing can so be coloured for another sensor: a modality is one function from (person, scene, camera) to a
-palette of 256 colours, as `visible_palette` in camera.py is for an ordinary camera.
+The same drawing can so be coloured for another sensor: a modality is one function from (person, scene, camera) to what
+each surface number looks like: `visible_palette` in camera.py, `gray_levels` in gray_camera.py.
 """
 
 # What a person consists of. "accent" surfaces carry stripes, sleeves, trims and patches.

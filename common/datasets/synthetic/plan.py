@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-PLAN = 100  # first number of the plan's seeds, apart from the renderer's
+from common.datasets.synthetic.seeds import PLAN, generator
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,8 @@ class Size:
     distractors: int
     junk: int
     drawn: int  # annotators' boxes
+    gallery_only_identities: int = 0  # in neither the training images nor the queries
+    gallery_only: int = 0  # images of them
 
 
 SIZES = {
@@ -27,9 +29,18 @@ SIZES = {
     "full": Size(751, 12_936, 750, 3_368, 13_115, 2_798, 3_819, 25_259),  # Market-1501's own counts
 }
 
-NUM_CAMERAS = 6
-MAX_LABEL = 1501  # identities are numbered from 1 to this, training and test interleaved
 SEQUENCES = 6
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a data set's plan needs beside its counts."""
+
+    num_cameras: int
+    max_label: int  # identities are numbered from 1 to this, training and test interleaved
+
+
+MARKET1501 = Layout(num_cameras=6, max_label=1501)
 
 
 @dataclass(frozen=True)
@@ -55,38 +66,54 @@ class _Frame:
     detection: int
 
 
-def plan(size: Size, seed: int) -> list[Planned]:
-    """All pictures of a data set in a fixed order. Training and test identities are disjoint."""
-    rng = np.random.default_rng(np.random.SeedSequence([seed, PLAN]))
-    count = size.train_identities + size.test_identities
-    labels = np.sort(rng.choice(np.arange(1, MAX_LABEL + 1), count, replace=False))
+def plan(size: Size, seed: int, layout: Layout = MARKET1501) -> list[Planned]:
+    """All pictures of a data set in a fixed order. Training, test and gallery-only identities are disjoint."""
+    rng = generator(seed, PLAN)
+    count = size.train_identities + size.test_identities + size.gallery_only_identities
+    labels = np.sort(rng.choice(np.arange(1, layout.max_label + 1), count, replace=False))
     train_labels = np.sort(rng.choice(labels, size.train_identities, replace=False)).tolist()
     test_labels = sorted(set(labels.tolist()) - set(train_labels))
+    alone: list[int] = []
+    if size.gallery_only_identities:
+        alone = np.sort(rng.choice(test_labels, size.gallery_only_identities, replace=False)).tolist()
+        test_labels = sorted(set(test_labels) - set(alone))
 
     planned: list[Planned] = []
-    for person, images in zip(train_labels, _share(rng, size.train, size.train_identities, 2), strict=True):
-        seen = _cameras(rng, 2, images)
-        planned += [_shot("train", person, frame) for frame in _frames(rng, seen, _share(rng, images, len(seen), 1))]
-    queries = _share(rng, size.query, size.test_identities, 2, NUM_CAMERAS)
-    gallery = _share(rng, size.gallery, size.test_identities, max(queries))
-    for person, asked, images in zip(test_labels, queries, gallery, strict=True):
-        seen = _cameras(rng, asked, images)
+    for person, images in zip(train_labels, share(rng, size.train, size.train_identities, 2), strict=True):
+        seen = _cameras(rng, 2, images, layout.num_cameras)
+        planned += [_shot("train", person, frame) for frame in _frames(rng, seen, share(rng, images, len(seen), 1))]
+    planned += _test_pictures(rng, size, test_labels, layout.num_cameras)
+    for person, images in zip(alone, share(rng, size.gallery_only, len(alone), 1) if alone else [], strict=True):
+        seen = _cameras(rng, 1, 1, layout.num_cameras)  # seen by one camera: nothing to ask for
+        planned += [_shot("gallery", person, frame) for frame in _frames(rng, seen, [images])]
+    planned += _drawn_boxes(rng, planned, size.drawn)
+    planned += _bad_boxes(rng, -1, size.junk, test_labels, layout.num_cameras)
+    planned += _bad_boxes(rng, 0, size.distractors, test_labels, layout.num_cameras)
+    return planned
+
+
+def _test_pictures(rng: np.random.Generator, size: Size, labels: list[int], num_cameras: int) -> list[Planned]:
+    """Queries and gallery images of the test identities."""
+    planned = []
+    queries = share(rng, size.query, size.test_identities, 2, num_cameras)
+    gallery = share(rng, size.gallery, size.test_identities, max(queries))
+    for person, asked, images in zip(labels, queries, gallery, strict=True):
+        seen = _cameras(rng, asked, images, num_cameras)
         # One query in each of the first cameras, and in every camera at least one gallery image: no query is in vain.
-        shares = _share(rng, images, len(seen), 1)
-        frames = _frames(rng, seen, [share + (place < asked) for place, share in enumerate(shares)])
+        shares = share(rng, images, len(seen), 1)
+        frames = _frames(rng, seen, [count + (place < asked) for place, count in enumerate(shares)])
         first = {seen[place] for place in range(asked)}
         for frame in frames:
             subset = "query" if frame.camera in first else "gallery"
             first.discard(frame.camera)
             planned.append(_shot(subset, person, frame))
-    planned += _drawn_boxes(rng, planned, size.drawn)
-    planned += _bad_boxes(rng, -1, size.junk, test_labels)
-    planned += _bad_boxes(rng, 0, size.distractors, test_labels)
     return planned
 
 
-def _share(rng: np.random.Generator, total: int, parts: int, least: int, most: int | None = None) -> list[int]:
+def share(rng: np.random.Generator, total: int, parts: int, least: int, most: int | None = None) -> list[int]:
     """`parts` random whole numbers of at least `least` (and at most `most`) that add up to `total`."""
+    if not least * parts <= total <= (total if most is None else most * parts):
+        raise ValueError(f"{total} cannot be shared among {parts} with {least} to {most or 'any number'} each")
     shares = np.full(parts, least)
     weights = rng.gamma(3.0, 1.0, parts)
     while (left := total - int(shares.sum())) > 0:
@@ -97,10 +124,10 @@ def _share(rng: np.random.Generator, total: int, parts: int, least: int, most: i
     return shares.tolist()
 
 
-def _cameras(rng: np.random.Generator, least: int, images: int) -> list[int]:
-    most = min(NUM_CAMERAS, images)
+def _cameras(rng: np.random.Generator, least: int, images: int, num_cameras: int) -> list[int]:
+    most = min(num_cameras, images)
     count = int(rng.integers(min(least, most), most + 1))
-    return rng.permutation(NUM_CAMERAS)[:count].tolist()
+    return rng.permutation(num_cameras)[:count].tolist()
 
 
 def _frames(rng: np.random.Generator, seen: list[int], shares: list[int]) -> list[_Frame]:
@@ -134,13 +161,15 @@ def _drawn_boxes(rng: np.random.Generator, planned: list[Planned], count: int) -
     ]
 
 
-def _bad_boxes(rng: np.random.Generator, person: int, count: int, test_labels: list[int]) -> list[Planned]:
+def _bad_boxes(
+    rng: np.random.Generator, person: int, count: int, test_labels: list[int], num_cameras: int
+) -> list[Planned]:
     """Junk (-1) shows test identities badly, distractors (0) something else; both stand in the gallery only."""
     boxes = []
     for index in range(count):
         subject = int(rng.choice(test_labels)) if person < 0 else index
         camera, sequence, detection = (
-            int(rng.integers(NUM_CAMERAS)),
+            int(rng.integers(num_cameras)),
             int(rng.integers(1, SEQUENCES + 1)),
             int(rng.integers(1, 7)),
         )

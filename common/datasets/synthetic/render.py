@@ -12,28 +12,26 @@ from PIL import Image
 
 from common.datasets.poses import COCO_JOINTS
 from common.datasets.synthetic.camera import Camera, cameras, develop, visible_palette
-from common.datasets.synthetic.canvas import NEUTRAL, SCALE, Canvas
+from common.datasets.synthetic.canvas import NEUTRAL, Canvas
 from common.datasets.synthetic.difficulty import (
     COMPANION_RATE,
-    CROP_SCALE,
-    CROP_SHIFT,
-    CROP_STRETCH,
     EXPOSURE_SPREAD,
     FRAME_EXPOSURE_SPREAD,
     OBJECT_RATE,
 )
 from common.datasets.synthetic.figure import Figure, draw_figure, pose_figure
+from common.datasets.synthetic.framing import CROP_HEIGHT, CROP_WIDTH, background, frame_person
+from common.datasets.synthetic.gray_camera import develop_gray, gray_levels
+from common.datasets.synthetic.joints import figure_joints
 from common.datasets.synthetic.materials import COMPANION, Colour
 from common.datasets.synthetic.person import Person, sample_person
 from common.datasets.synthetic.pose import View, sample_gait
-from common.datasets.synthetic.scene import HEIGHT, WIDTH, Scene, make_scene, scene_colours
+from common.datasets.synthetic.scene import Scene, make_scene, scene_colours
+from common.datasets.synthetic.seeds import FRAME, PASSER, PERSON, PLACE, TRACK, generator
+from common.datasets.synthetic.spectra import person_tones, scene_tones
 from common.datasets.synthetic.things import draw_thing
 
-CROP_WIDTH, CROP_HEIGHT = 64, 128
 SCENES_PER_CAMERA = 8  # in each of training and test
-
-# First number of every seed, so that no two kinds of choices share random numbers.
-PERSON, TRACK, FRAME, PLACE, PASSER = range(5)
 
 OBJECTS = ("pole", "bin", "bicycle", "bush", "car", "sign", "rail")
 
@@ -44,6 +42,7 @@ class Shot:
 
     box: `detected` (a detector's box), `drawn` (an annotator's, tight and centred), `junk` (a detector's bad box on a
     person) or `distractor` (a box on something else, or on part of a passer-by).
+    modality: one of spectra.MODALITIES.
     """
 
     seed: int
@@ -53,6 +52,10 @@ class Shot:
     num_cameras: int
     index: int  # of the frame among the person's
     box: str = "detected"
+    modality: str = "visible"
+    place: int | None = None  # camera in whose places this one stands, from 0; None: its own
+    indoor: bool = False
+    yaw: float | None = None  # from which side the person is seen, radians, 0 the front; None: as the camera has it
 
 
 @dataclass(frozen=True)
@@ -65,19 +68,16 @@ class Picture:
     quality: int
 
 
-def _generator(*numbers: int) -> np.random.Generator:
-    return np.random.default_rng(np.random.SeedSequence(numbers))
-
-
 @lru_cache(maxsize=4096)
 def identity(seed: int, person: int) -> Person:
     """The identity with this number: the same in every camera and subset."""
-    return sample_person(_generator(seed, PERSON, person))
+    return sample_person(generator(seed, PERSON, person))
 
 
 @lru_cache(maxsize=256)
-def _place(seed: int, split: str, camera: int, number: int) -> Scene:
-    return make_scene(_generator(seed, PLACE, int(split == "test"), camera, number))
+def place(seed: int, split: str, camera: int, number: int, indoor: bool = False) -> Scene:
+    """One of the places that a camera shows, `number` below SCENES_PER_CAMERA."""
+    return make_scene(generator(seed, PLACE, int(split == "test"), camera, number), indoor)
 
 
 @dataclass(frozen=True)
@@ -91,23 +91,47 @@ class Track:
     object: str | None
     object_side: float
     companion: Person | None
+    companion_key: tuple[int, ...]  # of the companion's spectra
     companion_side: float
     companion_before: bool
 
 
+def _track_of(shot: Shot) -> Track:
+    """What this shot shares with the others of the same person and camera."""
+    where = shot.camera if shot.place is None else shot.place
+    camera = cameras(shot.seed, shot.num_cameras)[shot.camera]
+    distractor = shot.box == "distractor"
+    return _track(shot.seed, shot.split, shot.person, shot.camera, camera, distractor, where, shot.indoor)
+
+
 @lru_cache(maxsize=1024)
-def _track(seed: int, split: str, person: int, camera_index: int, camera: Camera, distractor: bool) -> Track:
-    rng = _generator(seed, TRACK, person, camera_index, int(distractor))
-    scene = _place(seed, split, camera_index, int(rng.integers(SCENES_PER_CAMERA)))
+def _track(
+    seed: int,
+    split: str,
+    person: int,
+    camera_index: int,
+    camera: Camera,
+    distractor: bool,
+    where: int,
+    indoor: bool,
+) -> Track:
+    rng = generator(seed, TRACK, person, camera_index, int(distractor))
+    scene = place(seed, split, where, int(rng.integers(SCENES_PER_CAMERA)), indoor)
     hidden, accompanied = rng.random() < OBJECT_RATE, rng.random() < COMPANION_RATE
+    colours, yaw = scene_colours(rng, scene.ground), camera.sample_yaw(rng)
+    exposure = float(np.exp(rng.normal(0, EXPOSURE_SPREAD)))
+    thing = OBJECTS[int(rng.integers(len(OBJECTS)))] if hidden else None
+    thing_side = float(rng.choice([-1, 1]))
+    passer = (PASSER, int(rng.integers(1 << 30))) if accompanied else ()
     return Track(
         scene=scene,
-        scene_colours=scene_colours(rng, scene.ground),
-        yaw=camera.sample_yaw(rng),
-        exposure=float(np.exp(rng.normal(0, EXPOSURE_SPREAD))),
-        object=OBJECTS[int(rng.integers(len(OBJECTS)))] if hidden else None,
-        object_side=float(rng.choice([-1, 1])),
-        companion=sample_person(_generator(seed, PASSER, int(rng.integers(1 << 30)))) if accompanied else None,
+        scene_colours=colours,
+        yaw=yaw,
+        exposure=exposure,
+        object=thing,
+        object_side=thing_side,
+        companion=sample_person(generator(seed, *passer)) if passer else None,
+        companion_key=passer,
         companion_side=float(rng.choice([-1, 1])),
         companion_before=bool(rng.random() < 0.35),
     )
@@ -116,78 +140,64 @@ def _track(seed: int, split: str, person: int, camera_index: int, camera: Camera
 def render(shot: Shot) -> Picture:
     """Draw one picture."""
     camera = cameras(shot.seed, shot.num_cameras)[shot.camera]
-    track = _track(shot.seed, shot.split, shot.person, shot.camera, camera, shot.box == "distractor")
-    rng = _generator(shot.seed, FRAME, shot.person, shot.camera, shot.index, int(shot.box == "distractor"))
+    track = _track_of(shot)
+    rng = generator(shot.seed, FRAME, shot.person, shot.camera, shot.index, int(shot.box == "distractor"))
     person = _subject(shot, rng)
     exposure = track.exposure * float(np.exp(rng.normal(0, FRAME_EXPOSURE_SPREAD)))
     gait_person = person or identity(shot.seed, shot.person)
     gait = sample_gait(rng, gait_person.backpack != "none")
-    yaw = track.yaw + float(rng.normal(0, 0.15))
-    view = _box(shot, camera, yaw, rng)
+    yaw = (track.yaw if shot.yaw is None else shot.yaw) + float(rng.normal(0, 0.15))
+    view = frame_person(shot.box, camera, yaw, rng)
 
-    canvas = Canvas(_background(track.scene, rng), Image.new("L", (CROP_WIDTH, CROP_HEIGHT), NEUTRAL))
+    canvas = Canvas(background(track.scene, rng), Image.new("L", (CROP_WIDTH, CROP_HEIGHT), NEUTRAL))
     draw_companion = track.companion is not None and rng.random() < 0.8
     companion = _companion(track, camera, view, rng) if draw_companion else None
     if companion and not track.companion_before:
-        _draw(canvas, companion)
+        draw_with_shadow(canvas, companion)
     figure = None
     if person is not None:
         figure = pose_figure(person, gait, view, 0, camera.lit_side)
-        _draw(canvas, figure)
+        draw_with_shadow(canvas, figure)
     if companion and track.companion_before:
-        _draw(canvas, companion)
+        draw_with_shadow(canvas, companion)
     if track.object is not None and rng.random() < 0.75:
         x = CROP_WIDTH * (0.5 + track.object_side * float(rng.uniform(0.12, 0.5)))
         size = float(rng.uniform(55, 85))
         draw_thing(canvas, track.object, x, CROP_HEIGHT * float(rng.uniform(0.92, 1.08)), size)
 
-    palette = visible_palette(person, track.companion, track.scene_colours, camera, exposure)
-    detail = camera.detail * float(rng.uniform(0.8, 1.0))
-    pixels = develop(canvas.surfaces, canvas.light, palette, camera, detail, rng)
-    joints = _joints(figure, canvas) if figure else np.zeros((len(COCO_JOINTS), 3), dtype=np.float32)
+    pixels = _photograph(shot, track, camera, canvas, person, exposure, rng)
+    joints = figure_joints(figure, canvas) if figure else np.zeros((len(COCO_JOINTS), 3), dtype=np.float32)
     return Picture(pixels, joints, camera.quality)
+
+
+def _photograph(
+    shot: Shot,
+    track: Track,
+    camera: Camera,
+    canvas: Canvas,
+    person: Person | None,
+    exposure: float,
+    rng: np.random.Generator,
+) -> Image.Image:
+    """The drawing as the camera of the shot's modality records it."""
+    detail = camera.detail * float(rng.uniform(0.8, 1.0))
+    if shot.modality == "visible":
+        palette = visible_palette(person, track.companion, track.scene_colours, camera, exposure)
+        return develop(canvas.surfaces, canvas.light, palette, camera, detail, rng)
+    key = (PASSER, shot.person, shot.camera) if shot.box == "distractor" else (PERSON, shot.person)
+    own = person_tones(shot.modality, shot.seed, key, person) if person else None
+    other = person_tones(shot.modality, shot.seed, track.companion_key, track.companion) if track.companion else None
+    around = scene_tones(shot.modality, shot.seed, (shot.person, shot.camera))
+    levels = gray_levels(shot.modality, own, other, around, camera, exposure)
+    return develop_gray(canvas.surfaces, canvas.light, levels, camera, shot.modality, detail, rng)
 
 
 def _subject(shot: Shot, rng: np.random.Generator) -> Person | None:
     """Who is in the box; nobody in three of four distractors."""
     if shot.box != "distractor":
         return identity(shot.seed, shot.person)
-    passer = sample_person(_generator(shot.seed, PASSER, shot.person, shot.camera))
+    passer = sample_person(generator(shot.seed, PASSER, shot.person, shot.camera))
     return passer if rng.random() < 0.25 else None
-
-
-def _box(shot: Shot, camera: Camera, yaw: float, rng: np.random.Generator) -> View:
-    """Where the detector's box puts the person: a good box holds the stature in about nine tenths of its height."""
-    errors = rng.normal(0, 1, 4).tolist()
-    pitch = camera.pitch + 0.04 * errors[3]
-    height, x, foot = 0.95 * CROP_HEIGHT, 0.5 * CROP_WIDTH, 0.97 * CROP_HEIGHT
-    if shot.box == "drawn":
-        stretch = 1.0
-    elif shot.box == "detected":
-        height *= float(np.exp(CROP_SCALE * errors[0]))
-        x += CROP_SHIFT * errors[1] * CROP_HEIGHT
-        foot += CROP_SHIFT * errors[2] * CROP_HEIGHT
-        stretch = float(np.exp(CROP_STRETCH * errors[3]))
-    else:
-        stretch = 1.0
-        if rng.random() < 0.55:  # a box on part of a body
-            height *= float(rng.uniform(1.5, 2.8))
-            foot = CROP_HEIGHT * float(rng.uniform(0.9, 2.2))
-            x += CROP_WIDTH * float(rng.uniform(-0.45, 0.45))
-        else:  # a box with the person at its edge
-            height *= float(rng.uniform(0.45, 0.9))
-            foot = CROP_HEIGHT * float(rng.uniform(0.45, 1.25))
-            x += CROP_WIDTH * float(rng.choice([-1, 1]) * rng.uniform(0.3, 0.6))
-    return View(yaw, pitch, x, foot, height / np.cos(pitch), stretch)
-
-
-def _background(scene: Scene, rng: np.random.Generator) -> Image.Image:
-    zoom = float(rng.uniform(0.55, 1.0))
-    high, wide = HEIGHT * zoom, HEIGHT * zoom * CROP_WIDTH / CROP_HEIGHT
-    left = float(rng.uniform(0, WIDTH - wide))
-    top = float(rng.uniform(0, HEIGHT - high))
-    size = (SCALE * CROP_WIDTH, SCALE * CROP_HEIGHT)
-    return scene.picture.resize(size, Image.Resampling.NEAREST, box=(left, top, left + wide, top + high))
 
 
 def _companion(track: Track, camera: Camera, view: View, rng: np.random.Generator) -> Figure:
@@ -201,7 +211,7 @@ def _companion(track: Track, camera: Camera, view: View, rng: np.random.Generato
     return pose_figure(person, sample_gait(rng, False), other, COMPANION, camera.lit_side)
 
 
-def _draw(canvas: Canvas, figure: Figure) -> None:
+def draw_with_shadow(canvas: Canvas, figure: Figure) -> None:
     """A person with the shadow at the feet."""
     view = figure.view
     half = 0.16 * view.height
@@ -212,25 +222,3 @@ def _draw(canvas: Canvas, figure: Figure) -> None:
 
 
 _RING = [(float(np.cos(angle)), float(np.sin(angle))) for angle in np.linspace(0, 2 * np.pi, 13)[:-1]]
-
-# A joint this much farther away than the trunk's axis is behind the trunk, in parts of the stature.
-_BEHIND = 0.05
-
-
-def _joints(figure: Figure, canvas: Canvas) -> np.ndarray:
-    """(17, 3) float32: COCO's x, y, v. A joint is seen if it is on the near side and its pixel shows the person."""
-    joints = np.zeros((len(COCO_JOINTS), 3), dtype=np.float32)
-    trunk_depth, head_depth = figure.depth("pelvis"), figure.depth("head")
-    half = 0.6 * figure.person.body.shoulder * figure.view.height
-    for row, name in enumerate(COCO_JOINTS):
-        x, y, near = figure.joints[name]
-        if not (0 <= x < CROP_WIDTH and 0 <= y < CROP_HEIGHT):
-            continue
-        covered = canvas.surfaces.getpixel((int(SCALE * x), int(SCALE * y))) >= COMPANION
-        if row < 5:
-            turned_away = near < head_depth - 0.01
-        else:
-            over_trunk = abs(x - figure.at("pelvis")[0]) < half and y < figure.at("pelvis")[1]
-            turned_away = over_trunk and near < trunk_depth - _BEHIND
-        joints[row] = x, y, 1 if covered or turned_away else 2
-    return joints

@@ -26,6 +26,11 @@ WALLS: tuple[Colour, ...] = (
     (0.60, 0.52, 0.38),
 )
 BACKDROPS = {"wall": 0.25, "windows": 0.25, "hedge": 0.2, "lawn": 0.2, "street": 0.1}
+PROPS = ("pole", "bicycle", "car", "bin", "tree", "walker", "walker", "sign", "rail")
+
+INDOOR_GROUNDS = ("concrete", "pavers", "asphalt")
+INDOOR_BACKDROPS = {"wall": 0.5, "windows": 0.5}
+INDOOR_PROPS = ("bin", "walker", "walker", "sign", "rail")
 
 
 @dataclass(frozen=True)
@@ -36,17 +41,18 @@ class Scene:
     ground: str
 
 
-def make_scene(rng: np.random.Generator) -> Scene:
+def make_scene(rng: np.random.Generator, indoor: bool = False) -> Scene:
     """Draw one place. All choices come from `rng`."""
-    ground = list(GROUNDS)[int(rng.integers(len(GROUNDS)))]
+    grounds, backdrops = (INDOOR_GROUNDS, INDOOR_BACKDROPS) if indoor else (list(GROUNDS), BACKDROPS)
+    ground = grounds[int(rng.integers(len(grounds)))]
     picture = Image.new("L", (WIDTH, HEIGHT), SCENE_SLOT["ground_1"])
     pen = ImageDraw.Draw(picture)
     horizon = float(rng.uniform(0.10, 0.42)) * HEIGHT
     _paint_ground(pen, rng, ground, horizon)
-    backdrop = str(rng.choice(list(BACKDROPS), p=list(BACKDROPS.values())))
+    backdrop = str(rng.choice(list(backdrops), p=list(backdrops.values())))
     _paint_backdrop(pen, rng, backdrop, horizon)
     for _ in range(int(rng.integers(3, 8))):
-        _paint_prop(picture, rng, horizon)
+        _paint_prop(picture, rng, horizon, INDOOR_PROPS if indoor else PROPS)
     return Scene(picture, ground)
 
 
@@ -158,8 +164,8 @@ def _paint_street(pen: ImageDraw.ImageDraw, rng: np.random.Generator, horizon: f
         x += wide
 
 
-def _paint_prop(picture: Image.Image, rng: np.random.Generator, horizon: float) -> None:
-    kind = str(rng.choice(["pole", "bicycle", "car", "bin", "tree", "walker", "walker", "sign", "rail"]))
+def _paint_prop(picture: Image.Image, rng: np.random.Generator, horizon: float, props: tuple[str, ...]) -> None:
+    kind = str(rng.choice(props))
     x = float(rng.uniform(0, WIDTH)) / SCALE
     foot = (horizon + float(rng.uniform(0.02, 0.5)) * (HEIGHT - horizon)) / SCALE
     # Only the surfaces are kept of what stands far behind: its light goes to an image that nobody looks at.

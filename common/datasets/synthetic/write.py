@@ -1,29 +1,42 @@
-"""Writes a synthetic data set to disk in the layout of a real one. `WRITERS` has one function for each layout."""
+"""Writes a synthetic data set to disk in the layout of a real one. `WRITERS` has one function for each layout.
 
-import io
+A layout is a module like_*.py with `write(folder, size, seed, processes)`, which fills a folder that exists, and a plan
+of its pictures that can be made, and counted, without drawing them. `seed` is the data set's own (seeds.py).
+"""
+
 import json
-import multiprocessing
 import os
 import shutil
-import sys
 import tempfile
-from collections.abc import Callable, Iterable
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-from tqdm import tqdm
-
-from common.datasets import market1501
 from common.datasets.base import SYNTHETIC_MARK
-from common.datasets.poses import write_poses
-from common.datasets.synthetic.attribute_file import write_market_attributes
+from common.datasets.synthetic import (
+    like_coco_keypoints,
+    like_cuhk03,
+    like_dukemtmcreid,
+    like_market1501,
+    like_msmt17,
+    like_peta,
+    like_regdb,
+    like_sysu_mm01,
+)
 from common.datasets.synthetic.difficulty import GENERATOR_VERSION
-from common.datasets.synthetic.plan import NUM_CAMERAS, SIZES, Planned, Size, plan
-from common.datasets.synthetic.render import Shot, identity, render
+from common.datasets.synthetic.plan import SIZES
+from common.datasets.synthetic.seeds import people_seed
 from common.errors import UserError
 
-Job = tuple[str, Shot]  # file name in the data set's folder, what to draw
+WRITERS: dict[str, Callable[[Path, str, int, int], None]] = {
+    "market1501": like_market1501.write,
+    "dukemtmcreid": like_dukemtmcreid.write,
+    "msmt17": like_msmt17.write,
+    "cuhk03": like_cuhk03.write,
+    "sysu_mm01": like_sysu_mm01.write,
+    "regdb": like_regdb.write,
+    "peta": like_peta.write,
+    "coco_keypoints": like_coco_keypoints.write,
+}
 
 
 def make_dataset(
@@ -50,7 +63,7 @@ def make_dataset(
         unfinished.chmod(0o755)
         mark = {"like": like, "size": size, "seed": seed, "generator_version": GENERATOR_VERSION}
         (unfinished / SYNTHETIC_MARK).write_text(json.dumps(mark, indent=1) + "\n")
-        WRITERS[like](unfinished, SIZES[size], seed, processes or os.cpu_count() or 1)
+        WRITERS[like](unfinished, size, people_seed(like, seed), processes or os.cpu_count() or 1)
         _put_in_place(unfinished, folder)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -76,67 +89,3 @@ def _put_in_place(unfinished: Path, folder: Path) -> None:
     except OSError:
         if not (folder / SYNTHETIC_MARK).is_file():
             raise
-
-
-def draw_jobs(folder: Path, jobs: list[Job], processes: int) -> Iterable[tuple[str, np.ndarray]]:
-    """Draw and write every job; yields (file name, (17, 3) joints) in the jobs' order, with a progress bar."""
-    work = partial(_draw_job, folder)
-    bar = partial(tqdm, total=len(jobs), desc="drawing", unit="image", disable=not sys.stderr.isatty())
-    if processes == 1:
-        yield from bar(map(work, jobs))
-        return
-    # Workers need numpy and PIL only: forking is safe beside torch, and works in scripts without a main guard.
-    method = "fork" if "fork" in multiprocessing.get_all_start_methods() else None
-    with multiprocessing.get_context(method).Pool(processes) as pool:
-        yield from bar(pool.imap(work, jobs, chunksize=32))
-
-
-def _draw_job(folder: Path, job: Job) -> tuple[str, np.ndarray]:
-    name, shot = job
-    picture = render(shot)
-    encoded = io.BytesIO()
-    picture.pixels.save(encoded, "JPEG", quality=picture.quality)
-    (folder / name).write_bytes(encoded.getvalue())
-    return name, picture.joints
-
-
-_MARKET_FOLDERS = {"train": "bounding_box_train", "query": "query", "gallery": "bounding_box_test", "drawn": "gt_bbox"}
-
-
-def _market_job(seed: int, planned: Planned) -> Job:
-    person = "-1" if planned.person < 0 else f"{planned.person:04d}"
-    name = f"{person}_c{planned.camera + 1}s{planned.sequence}_{planned.frame:06d}_{planned.detection:02d}.jpg"
-    box = {-1: "junk", 0: "distractor"}.get(planned.person, "drawn" if planned.subset == "drawn" else "detected")
-    split = "train" if planned.subset == "train" else "test"
-    shot = Shot(seed, split, planned.subject, planned.camera, NUM_CAMERAS, planned.index, box)
-    return f"{_MARKET_FOLDERS[planned.subset]}/{name}", shot
-
-
-def write_market1501(folder: Path, size: Size, seed: int, processes: int) -> None:
-    """Market-1501: four folders of JPEG files, a Thumbs.db as in the download, attributes and joints."""
-    for name in _MARKET_FOLDERS.values():
-        (folder / name).mkdir()
-    pictures = plan(size, seed)
-    train_persons = {p.person for p in pictures if p.subset == "train"}
-    jobs = [_market_job(seed, planned) for planned in pictures]
-    # An annotator's box shows the same moment as the detection: a training person's stays in the training places.
-    jobs = [
-        (name, Shot(s.seed, "train", s.person, s.camera, s.num_cameras, s.index, s.box)
-        if s.box == "drawn" and s.person in train_persons else s)
-        for name, s in jobs
-    ]  # fmt: skip
-    poses = {}
-    for (name, joints), planned in zip(draw_jobs(folder, jobs, processes), pictures, strict=True):
-        if planned.person > 0 and planned.subset != "drawn":
-            poses[name] = joints
-    (folder / "bounding_box_train" / "Thumbs.db").write_bytes(b"not a picture: Windows leaves such files behind\n")
-    test_persons = {p.person for p in pictures if p.subset == "query"}
-    write_market_attributes(
-        folder / "market_attribute.mat",
-        {person: identity(seed, person) for person in sorted(train_persons)},
-        {person: identity(seed, person) for person in sorted(test_persons)},
-    )
-    write_poses(folder / "poses.json", market1501.read(folder), poses)
-
-
-WRITERS: dict[str, Callable[[Path, Size, int, int], None]] = {"market1501": write_market1501}

@@ -136,7 +136,7 @@ def test_an_interrupted_run_leaves_nothing(tmp_path, monkeypatch):
     def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("common.datasets.synthetic.write.write_poses", stop)
+    monkeypatch.setattr("common.datasets.synthetic.like_market1501.write_poses", stop)
     with pytest.raises(KeyboardInterrupt):
         make_dataset(tmp_path / "market1501", size="tiny", processes=1)
     assert list(tmp_path.iterdir()) == []
