@@ -22,6 +22,7 @@ from common.metrics import PROTOCOLS, RankedMatches, rank_feature_matches, rank_
 from common.reranking import k_reciprocal_distances
 
 RANKS = (1, 5, 10, 20)
+CURVE_RANKS = 20  # of the CMC curve that is kept beside the scores
 
 Embed = Callable[[Tensor], Tensor]  # images (B, 3, H, W) uint8 on the CPU -> test features (B, D)
 
@@ -113,8 +114,9 @@ def evaluate_single_query(embed: Embed, dataset: DataSet, height: int, width: in
 
 def score_search(
     search: Search, query_features: Tensor, gallery_features: Tensor, *, metric: str = "euclidean", rerank: bool = False
-) -> dict[str, float]:
-    """Scores as fractions: mAP (step), mAP_trapezoid, mINP, rank1, rank5, rank10, rank20, and num_valid_queries.
+) -> dict:
+    """Scores as fractions: mAP (step), mAP_trapezoid, mINP, rank1, rank5, rank10, rank20, and cmc, the curve up to rank
+    CURVE_RANKS; and num_valid_queries.
 
     Of a search with trials they are the means over them, and each has its standard deviation (n - 1) as `<name>_std`.
     rerank: by k-reciprocal re-ranking with the usual settings, on normalised features where the metric is cosine.
@@ -131,18 +133,17 @@ def score_search(
         )
         matches = _rank(query_features, gallery, labels, search.protocol, metric, rerank)
         all_scores.append(scores_of(matches))
-    means = {name: float(np.mean([scores[name] for scores in all_scores])) for name in all_scores[0]}
-    means["num_valid_queries"] = int(all_scores[0]["num_valid_queries"])
+    by_name = {name: np.array([scores[name] for scores in all_scores]) for name in all_scores[0]}
+    means = {name: values.mean(axis=0).tolist() for name, values in by_name.items()}
+    means["num_valid_queries"] = int(by_name["num_valid_queries"][0])
     if search.trials:
-        means |= {
-            f"{name}_std": float(np.std([scores[name] for scores in all_scores], ddof=1 if len(trials) > 1 else 0))
-            for name in all_scores[0]
-            if name != "num_valid_queries"
-        }
+        freedom = 1 if len(trials) > 1 else 0
+        spread = [name for name in by_name if name not in ("num_valid_queries", "cmc")]
+        means |= {f"{name}_std": float(by_name[name].std(ddof=freedom)) for name in spread}
     return means
 
 
-def scores_of(matches: RankedMatches) -> dict[str, float]:
+def scores_of(matches: RankedMatches) -> dict:
     step, trapezoid = matches.scores("step"), matches.scores("trapezoid")
     return {
         "mAP": step.mAP,
@@ -150,6 +151,7 @@ def scores_of(matches: RankedMatches) -> dict[str, float]:
         "mINP": step.mINP,
         **{f"rank{rank}": float(step.cmc[rank - 1]) for rank in RANKS},
         "num_valid_queries": step.num_valid_queries,
+        "cmc": step.cmc[:CURVE_RANKS].tolist(),
     }
 
 
@@ -241,7 +243,8 @@ def main(words: list[str] | None = None) -> None:
         matches = _rank(query, gallery, labels, arguments.protocol, arguments.metric, rerank)
         print(f"\n{arguments.protocol}, {arguments.metric}{', re-ranked' if rerank else ''}")
         for name, value in scores_of(matches).items():
-            print(f"{name:18s} {value:.2%}" if isinstance(value, float) else f"{name:18s} {value}")
+            if name != "cmc":
+                print(f"{name:18s} {value:.2%}" if isinstance(value, float) else f"{name:18s} {value}")
 
 
 if __name__ == "__main__":

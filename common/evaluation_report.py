@@ -100,8 +100,9 @@ def _legend(searches: tuple[Search, ...]) -> str:
 
 
 def _draw_cmc(scores: dict[str, dict[str, float]], path: Path, title: str) -> None:
-    series = {name.replace("_", " "): [100 * row[f"rank{rank}"] for rank in RANKS] for name, row in scores.items()}
-    line_figure(path, x=list(RANKS), series=series, x_label="rank", y_label="matched queries (%)", title=title)
+    series = {name.replace("_", " "): [100 * share for share in row["cmc"]] for name, row in scores.items()}
+    ranks = list(range(1, 1 + len(next(iter(series.values())))))
+    line_figure(path, x=ranks, series=series, x_label="rank", y_label="matched queries (%)", title=title)
 
 
 def _draw_retrieval(search: Search, features: dict, path: Path) -> None:
