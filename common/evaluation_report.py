@@ -70,7 +70,7 @@ def report(
     }
     write_text(folder / "scores.json", json.dumps(content, indent=1) + "\n")
     write_text(folder / "table.md", "\n".join([*heading, "", table, "", _legend(searches), ""]))
-    _draw_cmc(scores, folder / "cmc.png", title)
+    _draw_cmc(scores, folder / "cmc.png", f"{dataset.name} ({dataset.kind})")
     features = extract_searches(embed, searches[:1], config.height, config.width, cache=config.cache)
     _draw_retrieval(searches[0], features, folder / "retrieval.png")
     print(f"{title}\n\n{table}\n\n{_legend(searches)}\n{folder}")
