@@ -9,7 +9,7 @@ from tabulate import tabulate
 from .ablation import agreement
 from .provenance import provenance
 from .records import KINDS, Source
-from .spec import Column, Document
+from .spec import Document
 from .table import Footnotes, Page, long_table, make_command, summary_text, wide_table
 
 
@@ -104,13 +104,17 @@ def estimator_lines(document: Document, sources: list[Source]) -> list[str]:
     """Which AP estimator the table uses, and our mAP under the other one."""
     if document.average_precision is None:
         return []
-    other = "mAP_trapezoid" if document.average_precision == "step" else "mAP"
-    name = {"mAP_trapezoid": "trapezoid", "mAP": "step"}[other]
-    column = Column(id="other", title="mAP", unit="%", value=f"scores.{other}")
+    other, name = ("mAP_trapezoid", "trapezoid") if document.average_precision == "step" else ("mAP", "step")
+    columns = [
+        column.model_copy(update={"value": f"{column.value.rpartition('.')[0]}.{other}"})
+        for column in document.columns
+        if column.value and column.value.rpartition(".")[2] in ("mAP", "mAP_trapezoid")
+    ]
     lines = [f"- AP estimator of our columns: `{document.average_precision}`; the paper does not name its own."]
     for source in sources:
         values = [
-            f"{row.method} {summary_text(summary, column)}"
+            f"{row.method}{f' ({column.group})' if column.group else ''} {summary_text(summary, column)}"
+            for column in columns
             for row in (*document.rows, *document.floors)
             if (summary := source.summary(document, row, column)) is not None
         ]

@@ -10,7 +10,7 @@ and seconds; a column's unit converts them.
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -57,6 +57,15 @@ class Column(Strict):
     value: str | None = None  # dotted path in a record, {key} from the row's fill; without one only reported
     group: str | None = None
     dataset: str | None = None  # the document's, unless named here
+    decimals: Annotated[int, Field(ge=0)] | None = None  # the unit's, unless named here: as many as the paper prints
+
+    def text(self, value: float) -> str:
+        """A number in the column's unit, as a cell: 88.9, 12,936, 2017."""
+        return f"{value:.0f}" if self.unit == "year" else f"{value:,.{self.places}f}"
+
+    @property
+    def places(self) -> int:
+        return UNITS[self.unit][1] if self.decimals is None else self.decimals
 
 
 class Row(Strict):
@@ -181,9 +190,3 @@ def look_up(record: dict[str, Any], path: str) -> float | None:
     for key in path.split("."):
         value = value.get(key) if isinstance(value, dict) else None
     return value
-
-
-def print_number(value: float, unit: str) -> str:
-    """A number in its unit, as a cell: 88.9, 12,936, 2017."""
-    decimals = UNITS[unit][1]
-    return f"{value:.{decimals}f}" if unit == "year" else f"{value:,.{decimals}f}"

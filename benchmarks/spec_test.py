@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from benchmarks.spec import RunSpec, known_papers, load_spec, look_up, print_number
+from benchmarks.spec import Column, Row, RunSpec, known_papers, load_spec, look_up, value_of
 from common.config import read_yaml
 from common.errors import UserError
 from common.provenance import paper_folder
@@ -132,6 +132,17 @@ def test_look_up_and_print():
     assert look_up(record, "model.macs") == 4_054_000_000
     assert look_up(record, "scores.mAP") is None
     assert look_up(record, "seconds.train") is None
-    assert print_number(12936, "count") == "12,936"
-    assert print_number(2017, "year") == "2017"
-    assert print_number(88.94, "%") == "88.9"
+
+    def text(value, **settings):
+        return Column(id="x", title="X", **settings).text(value)
+
+    assert text(12936, unit="count") == "12,936" and text(2017, unit="year") == "2017"
+    assert text(88.94, unit="%") == "88.9" and text(88.94, unit="%", decimals=2) == "88.94"
+
+
+def test_a_row_fills_its_place_into_a_columns_path():
+    column = Column(id="x", title="X", unit="%", value="scores.all{suffix}.mAP")
+    record = {"scores": {"all": {"mAP": 0.5}, "all_reranked": {"mAP": 0.75}}}
+    assert value_of(record, column, Row(method="Ours")) == 0.5
+    assert value_of(record, column, Row(method="Ours", fill={"suffix": "_reranked"})) == 0.75
+    assert value_of(record, column, Row(method="Ours", fill={"suffix": "_x"})) is None

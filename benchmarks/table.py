@@ -11,7 +11,7 @@ from tabulate import tabulate
 from common.datasets import reader_of
 
 from .records import Source, Summary
-from .spec import UNITS, Column, Document, Paper, Row, print_number
+from .spec import UNITS, Column, Document, Paper, Row
 
 NOT_APPLICABLE = "–"
 
@@ -125,7 +125,7 @@ def method_name(row: Row) -> str:
 
 def reported_cell(row: Row, column: Column) -> str:
     value = row.reported.get(column.id)
-    return NOT_APPLICABLE if value is None else print_number(value, column.unit)
+    return NOT_APPLICABLE if value is None else column.text(value)
 
 
 def cell(page: Page, document: Document, row: Row, column: Column, source: Source, notes: Footnotes) -> str:
@@ -143,10 +143,10 @@ def cell(page: Page, document: Document, row: Row, column: Column, source: Sourc
 def summary_text(summary: Summary, column: Column) -> str:
     """`60.1 ± 0.4 (n=3)`, or `60.1` for one run; counts that do not vary are printed once."""
     factor = UNITS[column.unit][0]
-    text = print_number(summary.mean * factor, column.unit)
+    text = column.text(summary.mean * factor)
     if summary.deviation is None or column.unit == "count":
         return text
-    return f"{text} ± {print_number(summary.deviation * factor, column.unit)} (n={summary.count})"
+    return f"{text} ± {column.text(summary.deviation * factor)} (n={summary.count})"
 
 
 def difference_cell(document: Document, row: Row, column: Column, source: Source) -> str:
@@ -154,5 +154,5 @@ def difference_cell(document: Document, row: Row, column: Column, source: Source
     summary, reported = source.summary(document, row, column), row.reported.get(column.id)
     if summary is None or reported is None:
         return NOT_APPLICABLE
-    factor, decimals = UNITS[column.unit]
-    return f"{summary.mean * factor - reported:+,.{decimals}f}"
+    factor = UNITS[column.unit][0]
+    return f"{summary.mean * factor - reported:+,.{column.places}f}"
