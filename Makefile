@@ -21,11 +21,13 @@ REPRODUCE = $(INTERPRETER) -m benchmarks reproduce $(1) --scope $(SCOPE) --seeds
             $(if $(DATA_ROOT),--data-root "$(DATA_ROOT)",--demo) $(if $(ONLY),--only $(ONLY)) $(if $(GPUS),--gpus $(GPUS)) \
             $(if $(call given,$(YES)),--yes) $(if $(call given,$(FORCE)),--force)
 
-.PHONY: help setup reproduce-ndmf test tables check-data synthetic speed
+.PHONY: help setup reproduce reproduce-ndmf reproduce-mgre test tables check-data synthetic speed
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make reproduce-ndmf   NDMF-Net: run what its tables need, write runs/tables/ndmf_net.md"
+	@echo "make reproduce-mgre   MGRe: the same"
+	@echo "make reproduce        all papers, one after another"
 	@echo "make test             all tests and the style check"
 	@echo "make tables           render benchmarks/tables/ anew from the committed records"
 	@echo "make check-data       which data sets are found, counted against the published numbers"
@@ -64,6 +66,11 @@ setup: $(READY)
 
 reproduce-ndmf: $(READY)
 	@$(call REPRODUCE,ndmf_net)
+
+reproduce-mgre: $(READY)
+	@$(call REPRODUCE,mgre)
+
+reproduce: reproduce-ndmf reproduce-mgre
 
 test: $(READY)
 	$(INTERPRETER) -m ruff check .

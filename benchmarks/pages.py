@@ -141,6 +141,9 @@ def headline(folder: Path = BENCHMARKS) -> str:
         page = Page(paper, sources, folder / "tables" / name, {})
         notes = Footnotes()
         for group in document.groups():
+            columns = [column for column in document.columns if column.group == group]
+            if not {column.dataset or document.dataset for column in columns} & set(paper.demo_data_sets):
+                continue  # the other data sets are on the paper's page
             title = ", ".join(filter(None, [paper.short, document.name, group]))
             table = wide_table(page, document, sources, notes, group, ours_only=True)
             blocks.append("\n".join([f"**[{title}](benchmarks/tables/{name}.md)**", "", *table]))

@@ -33,12 +33,41 @@ class ResNet(nn.Module):
         return self.layer4(self.layer3(self.layer2(self.layer1(self.stem(images)))))
 
 
-def build_resnet(name: str, *, last_stride: int, pretrained: str) -> ResNet:
+class InstanceBatchNorm(nn.Module):
+    """IBN-a (Pan et al., "Two at Once: Enhancing Learning and Generalization Capacities via IBN-Net", ECCV 2018): the
+    first half of the channels through instance norm, the others through batch norm, both with scale and shift.
+
+    It takes the place of a batch norm and begins with its scale and shift, channel by channel: both norms give zero
+    mean and unit variance, so a trained scale and shift keep their meaning. The batch norm's running statistics stay
+    with its half; an instance norm keeps none.
+    """
+
+    def __init__(self, norm: nn.BatchNorm2d):
+        super().__init__()
+        self.split = [norm.num_features // 2, norm.num_features - norm.num_features // 2]
+        self.instance_norm = nn.InstanceNorm2d(self.split[0], eps=norm.eps, affine=True)
+        self.batch_norm = nn.BatchNorm2d(self.split[1], eps=norm.eps, momentum=norm.momentum)
+        with torch.no_grad():
+            for name in ("weight", "bias"):
+                first, second = getattr(norm, name).split(self.split)
+                getattr(self.instance_norm, name).copy_(first)
+                getattr(self.batch_norm, name).copy_(second)
+            self.batch_norm.running_mean.copy_(norm.running_mean[self.split[0] :])
+            self.batch_norm.running_var.copy_(norm.running_var[self.split[0] :])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, H, W)."""
+        first, second = x.split(self.split, dim=1)
+        return torch.cat([self.instance_norm(first), self.batch_norm(second)], dim=1)
+
+
+def build_resnet(name: str, *, last_stride: int, pretrained: str, ibn: bool = False) -> ResNet:
     """A ResNet by stage.
 
     name: one of NAMES. last_stride: 1 or 2, the stride of layer4's first block (its 3x3 convolution and its shortcut).
     pretrained: "imagenet" (torchvision's IMAGENET1K_V1, fetched once or found in the torch hub folder), "none", or the
-    path of a torchvision state dict.
+    path of a torchvision state dict. ibn: the first norm of each block of layer1, layer2 and layer3 is an
+    InstanceBatchNorm; pretrained weights are those of the network without it.
     """
     if name not in NAMES:
         raise UserError(f"unknown backbone '{name}': known are {', '.join(NAMES)}")
@@ -49,6 +78,9 @@ def build_resnet(name: str, *, last_stride: int, pretrained: str) -> ResNet:
     # BasicBlock strides in conv1, Bottleneck in conv2.
     strided = first.conv2 if isinstance(first, torchvision.models.resnet.Bottleneck) else first.conv1
     strided.stride = first.downsample[0].stride = (last_stride, last_stride)
+    if ibn:
+        for block in (*network.layer1, *network.layer2, *network.layer3):
+            block.bn1 = InstanceBatchNorm(block.bn1)
     return ResNet(network)
 
 

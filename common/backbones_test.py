@@ -3,7 +3,7 @@ import torch
 import torchvision
 
 from common import backbones
-from common.backbones import build_resnet
+from common.backbones import InstanceBatchNorm, build_resnet
 from common.errors import UserError
 
 
@@ -31,6 +31,57 @@ def test_forward_with_stride_2_is_torchvisions():
     images = torch.rand(2, 3, 64, 32)
     pooled = ours(images).mean((2, 3))
     torch.testing.assert_close(reference.fc(pooled), reference(images))
+
+
+def test_instance_batch_norm_is_the_two_norms_written_out():
+    torch.manual_seed(0)
+    norm = torch.nn.BatchNorm2d(5)
+    torch.nn.init.normal_(norm.weight)
+    torch.nn.init.normal_(norm.bias)
+    x = torch.randn(3, 5, 4, 2)
+    output = InstanceBatchNorm(norm)(x)
+    for c in range(5):
+        axes = (1, 2) if c < 2 else (0, 1, 2)  # of 5 channels the first 2 by image, the others over the batch
+        mean, variance = x[:, c].mean(axes, keepdim=True), x[:, c].var(axes, correction=0, keepdim=True)
+        expected = norm.weight[c] * (x[:, c] - mean) / (variance + 1e-5).sqrt() + norm.bias[c]
+        torch.testing.assert_close(output[:, c], expected)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+def test_ibn_stands_in_the_first_norm_of_each_block_of_the_first_three_stages(name):
+    network = build_resnet(name, last_stride=1, pretrained="none", ibn=True)
+    found = [path for path, module in network.named_modules() if isinstance(module, InstanceBatchNorm)]
+    blocks = {"resnet18": (2, 2, 2), "resnet50": (3, 4, 6)}[name]
+    assert found == [f"layer{stage}.{block}.bn1" for stage, n in enumerate(blocks, 1) for block in range(n)]
+    assert network(torch.rand(2, 3, 64, 32)).shape == (2, network.channels[3], 4, 2)
+
+
+def test_pretrained_weights_go_to_both_halves_of_ibn(tmp_path):
+    reference = torchvision.models.resnet18(weights=None)
+    norm = reference.layer2[1].bn1
+    for values in (norm.weight.data, norm.bias.data, norm.running_mean):
+        values.normal_()
+    norm.running_var.uniform_(1, 2)
+    torch.save(reference.state_dict(), tmp_path / "weights.pth")
+    ours = build_resnet("resnet18", last_stride=1, pretrained=str(tmp_path / "weights.pth"), ibn=True)
+    torch.testing.assert_close(ours.layer2[1].conv1.weight, reference.layer2[1].conv1.weight)
+    split = ours.layer2[1].bn1
+    for name in ("weight", "bias"):
+        halves = [getattr(split.instance_norm, name), getattr(split.batch_norm, name)]
+        torch.testing.assert_close(torch.cat(halves), getattr(norm, name))
+    torch.testing.assert_close(split.batch_norm.running_mean, norm.running_mean[64:])
+    torch.testing.assert_close(split.batch_norm.running_var, norm.running_var[64:])
+
+
+def test_ibn_draws_no_random_numbers_and_leaves_the_other_weights():
+    networks = []
+    for ibn in (False, True):
+        torch.manual_seed(0)
+        networks.append((build_resnet("resnet18", last_stride=1, pretrained="none", ibn=ibn), torch.rand(1)))
+    (plain, after_plain), (split, after_split) = networks
+    assert after_plain == after_split
+    torch.testing.assert_close(split.layer3[0].conv1.weight, plain.layer3[0].conv1.weight)
+    torch.testing.assert_close(split.layer4[0].bn1.weight, plain.layer4[0].bn1.weight)
 
 
 def test_a_state_dict_file_is_loaded(tmp_path):

@@ -1,0 +1,1 @@
+"""MGRe: Learning multi-granularity features from multi-granularity regions (Neurocomputing 2021)."""

@@ -1,0 +1,75 @@
+"""Class activation maps against the logits that they explain; the pictures; latency."""
+
+import pytest
+import torch
+from PIL import Image
+
+from common.config import load_config
+from common.datasets import open_dataset
+from common.datasets.synthetic import make_dataset
+from common.provenance import paper_folder
+from common.runs import Run
+from mgre import figures, latency
+from mgre.activation import channel_weights, paste
+from mgre.evaluate import LoadedRun
+from mgre.model import Embedding
+from mgre.train import Config, build_model
+
+
+@pytest.mark.parametrize("out_features", [5, None])
+def test_channel_weights_are_what_a_channel_adds_to_the_logit(out_features):
+    torch.manual_seed(0)
+    embedding = Embedding(6, out_features, num_identities=3).eval()
+    embedding.neck.running_var.uniform_(0.5, 2)
+    torch.nn.init.normal_(embedding.neck.weight)
+    first, second = torch.randn(2, 6, 4, 2)[:, None].unbind(0)
+    labels = torch.tensor([2])
+    logits = [embedding.logits(embedding.feature([x]))[0, 2] for x in (first, second)]
+    pooled = [x.mean((2, 3)) + x.amax((2, 3)) for x in (first, second)]
+    weights = channel_weights(embedding, labels)
+    torch.testing.assert_close(logits[0] - logits[1], (weights * (pooled[0] - pooled[1])).sum())
+
+
+def test_paste_fills_the_box_and_nothing_else():
+    drawn = paste(torch.full((1, 4, 3), 2.0), torch.tensor([[0.25, 0.5, 0.75, 1.0]]), (8, 4))
+    expected = torch.zeros(1, 8, 4)
+    expected[:, 4:, 1:3] = 2
+    torch.testing.assert_close(drawn, expected)
+
+
+@pytest.fixture
+def untrained(tmp_path, monkeypatch):
+    """untrained(variant): a network as it is before training, on the tiny data set."""
+    monkeypatch.setenv("REID_DATA", str(tmp_path / "data"))
+    make_dataset(tmp_path / "market1501", like="market1501", size="tiny")
+    dataset = open_dataset("market1501", tmp_path)
+
+    def make(variant):
+        folder = paper_folder("mgre")
+        config = load_config(Config, folder, dataset="market1501", demo=True, variant=variant, overrides={})
+        torch.manual_seed(0)
+        model = build_model(config, dataset.train.num_identities).eval()
+        run = Run("mgre", dataset, variant, config, 0, torch.device("cpu"), tmp_path / "run")
+        return LoadedRun(run, model, model.embed)
+
+    return make
+
+
+def test_pictures_are_small_and_their_data_are_returned(untrained, tmp_path):
+    data = figures.regions({"MGRe": untrained("full")}, tmp_path / "regions.png")
+    assert data["mean_iou"]["before"] == data["mean_iou"]["after"]  # the untrained network predicts Table 1's boxes
+    assert len(data["boxes"]) == len(data["images"])
+    data = figures.fig4({"MGRe": untrained("full"), "base model": untrained("baseline")}, tmp_path / "fig4.png")
+    assert list(data["cover"]) == ["stage 1", "stage 2", "stage 3", "stage 4", "fused", "base model"]
+    for name in ("regions.png", "fig4.png"):
+        assert (tmp_path / name).stat().st_size < 300_000
+        with Image.open(tmp_path / name) as sheet:
+            assert sheet.width > 500
+
+
+def test_latency_is_a_ratio_to_resnet101_in_the_same_run(monkeypatch):
+    seconds = iter([1.0, 2.0, 4.0, 3.0] * 5)
+    monkeypatch.setattr(latency, "_seconds", lambda work, device: next(seconds))
+    measured = latency.measure(torch.device("cpu"), batch_size=1, repetitions=3)
+    ratios = {name: found["ratio"] for name, found in measured["networks"].items()}
+    assert ratios == {"resnet50": 0.5, "resnet101": 1.0, "resnet152": 2.0, "mgre": 1.5}

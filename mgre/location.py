@@ -1,0 +1,62 @@
+"""The location module: where a stage's body regions are (eq. 1), as boxes (eq. 2).
+
+Shapes: B images, C channels, H x W of the stage's map, R regions; boxes: (B, R, 4), x_min y_min x_max y_max in parts of
+the map's width and height, which are parts of the image's.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from .regions import Region
+
+# Of the last layer's inputs, see LocationModule.forward. ASSUMED; 1 and 0.1 were tried, see README.
+STEP = 0.3
+
+
+class LocationModule(nn.Module):
+    """Eq. 1: convolution, ReLU, batch norm, max pooling and a fully connected layer on the flattened map.
+
+    It gives (atanh dC_x, atanh dC_y, log l_1, log l_2) of each region. At the start every box is Table 1's: centre as
+    predefined, l_1 and l_2 those of the sampled map.
+    """
+
+    def __init__(self, channels: int, height: int, width: int, regions: Sequence[Region], *, hidden_channels: int):
+        super().__init__()
+        self.height, self.width = height, width
+        self.block = nn.Sequential(
+            nn.Conv2d(channels, hidden_channels, kernel_size=3, padding=1),
+            nn.ReLU(inplace=True),
+            nn.BatchNorm2d(hidden_channels),
+            nn.MaxPool2d(2),
+        )
+        in_features = hidden_channels * (height // 2) * (width // 2)
+        self.scale = STEP * in_features**-0.5
+        self.linear = nn.Linear(in_features, 4 * len(regions))
+        nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
+        lengths = torch.tensor([region.extent for region in regions]) * torch.tensor([width, height])
+        prior = torch.cat([torch.zeros(len(regions), 2), lengths.log()], dim=1)
+        self.register_buffer("prior", prior, persistent=False)
+        self.register_buffer("centres", torch.tensor([region.centre for region in regions]), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> boxes (B, R, 4)."""
+        # Scaled: Adam moves every weight by the learning rate, and summed over tens of thousands of inputs its first
+        # step would throw the boxes out of the picture.
+        change = self.linear(self.block(x).flatten(1) * self.scale).float()
+        # The prior is the bias at the start. It stands apart so that weight decay pulls towards Table 1, not towards
+        # boxes of one cell, and is added in float32, where bf16 would round a box's side.
+        parameters = change.unflatten(1, (-1, 4)) + self.prior
+        return boxes_of(parameters, self.centres, self.height, self.width)
+
+
+def boxes_of(parameters: Tensor, centres: Tensor, height: int, width: int) -> Tensor:
+    """Eq. 2, divided by the map's size.
+
+    parameters: (B, R, 4), eq. 1's atanh dC_x, atanh dC_y, log l_1, log l_2; centres: (R, 2), C_x C_y in (0, 1).
+    """
+    middle = centres + parameters[..., :2].tanh()
+    half = parameters[..., 2:].exp() / (2 * parameters.new_tensor([width, height]))
+    return torch.cat([middle - half, middle + half], dim=-1)

@@ -1,0 +1,111 @@
+"""The seven body regions of Table 1, their joints, and the boxes that joints give them (eq. 3's targets).
+
+Shapes: B images, R regions. joints: (B, 17, 3), COCO's order, x and y in (0, 1) of the image, v = 0 where a joint is
+not in the image. boxes: (B, R, 4), x_min y_min x_max y_max in parts of the image's width and height.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from common.datasets.poses import COCO_JOINTS
+
+MARGIN = 0.05  # eq. 3, in coordinates scaled to (0, 1): in cells of a feature map it would be nothing
+
+STAGE_MAPS = {1: (64, 32), 2: (32, 16), 3: (16, 8)}  # height and width of the maps at 256x128, to which N and M refer
+
+
+@dataclass(frozen=True)
+class Region:
+    """A row of Table 1, with the joints that belong to it (I_p of Sec. 3.1; ASSUMED: the paper does not list them)."""
+
+    name: str
+    stage: int
+    centre: tuple[float, float]  # C_x, C_y
+    N: int  # height of the sampled map at 256x128
+    M: int  # width
+    joints: tuple[str, ...]
+
+    @property
+    def extent(self) -> tuple[float, float]:
+        """(width, height) in parts of the stage's map, so that Table 1 serves any input size."""
+        height, width = STAGE_MAPS[self.stage]
+        return self.M / width, self.N / height
+
+    def sampled_size(self, height: int, width: int) -> tuple[int, int]:
+        """(N, M) for a map of this height and width."""
+        return max(1, round(self.extent[1] * height)), max(1, round(self.extent[0] * width))
+
+    @property
+    def prior(self) -> tuple[float, float, float, float]:
+        """The box that the predefined centre and the sampled size give."""
+        (x, y), (width, height) = self.centre, self.extent
+        return x - width / 2, y - height / 2, x + width / 2, y + height / 2
+
+
+def _sides(*parts: str) -> tuple[str, ...]:
+    return tuple(f"{side}_{part}" for part in parts for side in ("left", "right"))
+
+
+_TORSO = ("shoulder", "elbow", "wrist", "hip")
+_HEAD = ("nose", *_sides("eye", "ear"))
+
+REGIONS = (
+    Region("head", 1, (1 / 2, 1 / 12), 8, 8, _HEAD),
+    Region("half left torso", 1, (1 / 2, 1 / 3), 32, 16, tuple(f"left_{part}" for part in _TORSO)),
+    Region("half right torso", 1, (1 / 2, 1 / 3), 32, 16, tuple(f"right_{part}" for part in _TORSO)),
+    Region("legs", 1, (1 / 2, 3 / 4), 24, 32, _sides("hip", "knee", "ankle")),
+    Region("upper body", 2, (1 / 2, 1 / 3), 16, 16, (*_HEAD, *_sides(*_TORSO))),
+    Region("lower body", 2, (1 / 2, 3 / 4), 16, 16, _sides("hip", "knee", "ankle")),
+    Region("whole body", 3, (1 / 2, 1 / 2), 16, 8, COCO_JOINTS),
+)
+
+_OTHER_SIDE = {"left": "right", "right": "left"}
+_MIRRORED = [
+    COCO_JOINTS.index("_".join(_OTHER_SIDE.get(word, word) for word in name.split("_"))) for name in COCO_JOINTS
+]
+
+
+def regions_of(stage: int) -> tuple[Region, ...]:
+    return tuple(region for region in REGIONS if region.stage == stage)
+
+
+def positions_of(stage: int) -> list[int]:
+    """Where the stage's regions stand in REGIONS."""
+    return [position for position, region in enumerate(REGIONS) if region.stage == stage]
+
+
+def prior_boxes(regions: Sequence[Region] = REGIONS) -> Tensor:
+    """(R, 4)."""
+    return torch.tensor([region.prior for region in regions])
+
+
+def target_boxes(joints: Tensor, regions: Sequence[Region] = REGIONS) -> tuple[Tensor, Tensor]:
+    """The boxes around each region's joints with eq. 3's margin, (B, R, 4), and which are known, (B, R) bool.
+
+    A region none of whose joints is in the image, or any region of an image without a pose (v = 0 throughout), is
+    unknown; its box is all zeros.
+    """
+    member = torch.tensor([[name in region.joints for name in COCO_JOINTS] for region in regions], device=joints.device)
+    absent = ~((joints[:, None, :, 2] > 0) & member)[..., None]  # (B, R, 17, 1)
+    points = joints[:, None, :, :2]
+    low = points.masked_fill(absent, torch.inf).amin(2) - MARGIN
+    high = points.masked_fill(absent, -torch.inf).amax(2) + MARGIN
+    known = ~absent.squeeze(-1).all(2)
+    return torch.cat([low, high], dim=2).masked_fill(~known[..., None], 0.0), known
+
+
+def flip_joints(joints: Tensor, chosen: Tensor) -> Tensor:
+    """Mirror the chosen images' joints, (B,) bool: x becomes 1 - x, and left and right joints change places."""
+    mirrored = joints[:, _MIRRORED] * joints.new_tensor([-1, 1, 1]) + joints.new_tensor([1, 0, 0])
+    return torch.where(chosen.to(joints.device)[:, None, None], mirrored, joints)
+
+
+def intersection_over_union(boxes: Tensor, others: Tensor) -> Tensor:
+    """(..., 4) and (..., 4) -> (...), 0 where they do not meet."""
+    low, high = torch.maximum(boxes[..., :2], others[..., :2]), torch.minimum(boxes[..., 2:], others[..., 2:])
+    intersection = (high - low).clamp(min=0).prod(-1)
+    areas = [(b[..., 2:] - b[..., :2]).prod(-1) for b in (boxes, others)]
+    return intersection / (areas[0] + areas[1] - intersection)
