@@ -1,0 +1,1 @@
+"""An Improved Deep Mutual-Attention Learning Model for Person Re-Identification (Symmetry 2020)."""

@@ -1,0 +1,240 @@
+"""Deep mutual attention's modules against the paper's equations written out plainly."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from common.config import load_config
+from common.datasets.base import Sample, Subset
+from common.errors import UserError
+from common.images import ImageStore
+from common.provenance import paper_folder
+from mutual_attention.mean_image import centred, mean_image
+from mutual_attention.model import DescriptorPath, MutualAttention, MutualAttentionNet, difference
+from mutual_attention.train import Config, build_model, learning_rate
+from mutual_attention.verify import main as verify
+
+VARIANTS = ["full", "baseline", "literal"]
+
+
+def config(variant="full", *, demo=True, **overrides):
+    folder = paper_folder("mutual_attention")
+    return load_config(Config, folder, dataset="market1501", demo=demo, variant=variant, overrides=overrides)
+
+
+def small_model(variant="full", **overrides) -> MutualAttentionNet:
+    torch.manual_seed(0)
+    return build_model(config(variant, height=64, width=32, **overrides), num_identities=7)
+
+
+def pair_of_batches(num_pairs=4):
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(2, num_pairs, 3, 64, 32, generator=generator)
+
+
+# ------------------------------------------------------------------ eq. 1-8
+
+
+def plain_self_attention(f, channel_weight, self_weight):
+    """Eq. 1-4 for one image: f (C, H, W)."""
+    C, H, W = f.shape
+    CA = [sum(channel_weight[k, c] * f[c].sum() / (H * W) for c in range(C)) for k in range(C)]  # eq. 2-3
+    SA = np.zeros((C, H, W))
+    for i in range(H):
+        for j in range(W):
+            SPA = sum(f[c, i, j] for c in range(C)) / C  # eq. 1
+            for k in range(C):
+                SA[k, i, j] = sum(self_weight[k, c] * SPA * CA[c] for c in range(C))  # eq. 4
+    return SA
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", "none"])
+def test_mutual_attention_is_eq_1_to_8(activation):
+    torch.manual_seed(0)
+    B, C, H, W = 2, 4, 3, 2
+    module = MutualAttention(C, activation).double()
+    f1, f2 = torch.randn(2, B, C, H, W, dtype=torch.float64)
+    F1, F2 = (output.detach().numpy() for output in module(f1, f2))
+    f1, f2 = f1.numpy(), f2.numpy()
+    weights = [
+        convolution.weight.detach().numpy()[:, :, 0, 0]
+        for convolution in (module.channel_convolution, module.self_convolution, module.mutual_convolution)
+    ]
+    for b in range(B):
+        SA1, SA2 = (plain_self_attention(f[b], *weights[:2]) for f in (f1, f2))
+        for i in range(H):
+            for j in range(W):
+                product = [SA1[c, i, j] * SA2[c, i, j] for c in range(C)]  # eq. 5
+                for k in range(C):
+                    MA = sum(weights[2][k, c] * product[c] for c in range(C))  # eq. 6
+                    MA = 1 / (1 + np.exp(-MA)) if activation == "sigmoid" else MA
+                    for F, f in ((F1, f1), (F2, f2)):
+                        assert F[b, k, i, j] == pytest.approx(f[b, k, i, j] * MA + f[b, k, i, j], abs=1e-12)
+
+
+def test_the_literal_map_grows_with_the_fourth_power_of_the_activations():
+    """Why `activation: none` explodes or does nothing."""
+    torch.manual_seed(0)
+    module = MutualAttention(8, "none").double()
+    f1, f2 = torch.randn(2, 1, 8, 4, 2, dtype=torch.float64)
+    torch.testing.assert_close(module.mutual_map(3 * f1, 3 * f2), 81 * module.mutual_map(f1, f2))
+
+
+# ------------------------------------------------------------------ the two paths
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_swapping_the_images_swaps_the_outputs_and_leaves_the_verification(variant):
+    model = small_model(variant).eval()
+    first, second = pair_of_batches()
+    output, swapped = model(first, second), model(second, first)
+    torch.testing.assert_close(swapped.verification_logits, output.verification_logits)
+    torch.testing.assert_close(torch.cat(swapped.identity_logits.chunk(2)[::-1]), output.identity_logits)
+    torch.testing.assert_close(model.same_probability(second, first), model.same_probability(first, second))
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", "none"])
+def test_gradient_reaches_every_parameter(activation):
+    model = small_model(activation=activation).train()
+    output = model(*pair_of_batches())
+    identities, same = torch.arange(8) % 7, torch.tensor([0, 1, 0, 1])
+    loss = torch.nn.functional.cross_entropy(output.identity_logits, identities)
+    loss = loss + 0.5 * torch.nn.functional.cross_entropy(output.verification_logits, same)
+    loss.backward()
+    assert not [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+
+
+def test_verification_alone_reaches_every_attention_convolution_and_the_descriptor():
+    model = small_model().train()
+    model(*pair_of_batches()).verification_logits[:, 0].sum().backward()
+    reached = {name for name, p in model.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
+    kinds = ("channel", "self", "mutual")
+    convolutions = {f"attention{stage}.{kind}_convolution.weight" for stage in (3, 4) for kind in kinds}
+    assert convolutions | {"embedding.0.weight", "backbone.stem.0.weight"} <= reached
+    assert not {name for name in reached if name.startswith("classifier")}
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_mutual_map_of_zeros_makes_the_attended_path_the_plain_one(training):
+    model = small_model(activation="none").train(training)
+    for attention in (model.attention3, model.attention4):
+        torch.nn.init.zeros_(attention.mutual_convolution.weight)
+    maps3 = model.layer3_maps(torch.cat(tuple(pair_of_batches())))
+    torch.testing.assert_close(model.attended_features(maps3), model.plain_features(maps3))
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_two_identical_images_differ_by_nothing_in_training_too(variant):
+    model = small_model(variant).train()
+    compared = []
+    model.verifier.register_forward_pre_hook(lambda _, inputs: compared.append(inputs[0].detach()))
+    images, others = pair_of_batches()
+    model(images, images)
+    model(images, others)
+    identical, different = compared
+    assert identical.max() < 1e-8 < 0.1 < different.max()
+
+
+def test_running_statistics_of_layer4_are_those_of_the_plain_path():
+    """As if the attended path had never been; and its own are kept apart."""
+    model, plain_only = small_model().train(), small_model().train()
+    for _ in range(3):
+        model(*pair_of_batches())
+        plain_only.plain_features(plain_only.layer3_maps(torch.cat(tuple(pair_of_batches()))))
+    shared = ("backbone.", "embedding.")
+    ours, expected = (
+        {name: value for name, value in m.named_buffers() if name.startswith(shared)} for m in (model, plain_only)
+    )
+    assert len(ours) > 30
+    for name, value in ours.items():
+        torch.testing.assert_close(value, expected[name], msg=name)
+    first = next(iter(model.attended_statistics.second))
+    assert first.num_batches_tracked == 3
+    assert not torch.allclose(first.running_mean, model.backbone.layer4[0].bn1.running_mean)
+
+
+def test_the_attended_path_is_scored_as_it_was_trained():
+    """With the plain path's statistics its larger maps would be normalised by too little."""
+    model = small_model().train()
+    for norm in (module for module in model.modules() if hasattr(module, "running_mean")):
+        norm.momentum = 1.0  # the statistics become those of the last batch
+    maps3 = model.layer3_maps(torch.cat(tuple(pair_of_batches(16))))
+    trained = model.attended_features(maps3)
+    model.plain_features(maps3)
+    model.eval()
+    own = (model.attended_features(maps3) - trained).square().mean()
+    with model.attended_statistics:  # exchanged once more: the plain path's
+        plains = (model.attended_features(maps3) - trained).square().mean()
+    assert own < 0.01 * trained.square().mean()  # n - 1 and n in the variance
+    assert plains > 10 * own
+
+
+def test_the_descriptor_is_of_the_plain_path_or_of_the_image_beside_itself():
+    images = pair_of_batches()[0]
+    plain, attended = small_model().eval(), small_model(descriptor="self_attended").eval()
+    attended.load_state_dict(plain.state_dict())
+    maps3 = plain.layer3_maps(images)
+    torch.testing.assert_close(plain.embed(images), plain.embedding(plain.backbone.layer4(maps3).mean((2, 3))))
+    one = attended.attended_features(torch.cat([maps3[:1], maps3[:1]]))[:1]
+    torch.testing.assert_close(attended.embed(images)[:1], one)
+    assert attended.embed(images).shape == (4, 512)
+    assert not torch.allclose(attended.embed(images), plain.embed(images))
+    torch.testing.assert_close(DescriptorPath(plain)(images), plain.embed(images))
+
+
+def test_the_difference_is_taken_before_dropout_and_sums_to_the_squared_distance():
+    first, second = torch.tensor([[1.0, 2.0, 0.0]]), torch.tensor([[3.0, 2.0, -1.0]])
+    assert difference(first, second).tolist() == [[4.0, 0.0, 1.0]]
+    torch.testing.assert_close(difference(first, second).sum(1), torch.cdist(first, second).square()[0])
+
+
+def test_the_papers_size():
+    with torch.device("meta"):
+        model = build_model(config(demo=False, pretrained="none"), num_identities=751)
+        maps = model.feature_map(*torch.empty(2, 1, 3, 256, 188))
+    assert maps.shape == (1, 2048, 8, 6)
+    assert model.classifier.weight.shape == (751, 512) and model.verifier[-1].weight.shape == (2, 512)
+    attention = sum(p.numel() for name, p in model.named_parameters() if name.startswith("attention"))
+    assert attention == 3 * (1024**2 + 2048**2)
+    baseline = [name for name, _ in small_model("baseline").named_parameters()]
+    assert not [name for name in baseline if name.startswith("attention")]
+
+
+# ------------------------------------------------------------------ training
+
+
+def test_learning_rate_falls_geometrically_from_the_40th_to_the_60th_epoch():
+    settings = config(demo=False)
+    expected = {1: 1e-2, 40: 1e-2, 45: 1e-2 * 0.1**0.25, 50: 1e-2 * 0.1**0.5, 59: 1e-2 * 0.1**0.95, 60: 1e-3}
+    for epoch, rate in expected.items():
+        assert learning_rate(epoch, settings) == pytest.approx(rate)
+    with pytest.raises(UserError, match="decay_end is 10, and must come after decay_start, 40"):
+        config(demo=False, decay_end=10)
+
+
+def write_images(folder, count):
+    generator = np.random.default_rng(0)
+    pixels = generator.integers(0, 256, (count, 8, 4, 3), dtype=np.uint8)
+    samples = []
+    for position, image in enumerate(pixels):
+        Image.fromarray(image).save(folder / f"{position}.png")
+        samples.append(Sample(folder / f"{position}.png", person=position, camera=0))
+    return pixels.transpose(0, 3, 1, 2), Subset("train", tuple(samples))
+
+
+def test_the_mean_image_is_a_plain_average_over_the_training_set(tmp_path):
+    pixels, subset = write_images(tmp_path, 5)
+    mean = mean_image(ImageStore(subset, 8, 4, cache=False))
+    expected = sum(image.astype(float) for image in pixels) / 5
+    np.testing.assert_allclose(mean.numpy(), expected, rtol=1e-6)
+    inputs = centred(torch.from_numpy(pixels), mean)
+    np.testing.assert_allclose(inputs.mean(0).numpy(), np.zeros((3, 8, 4)), atol=1e-6)
+    np.testing.assert_allclose(inputs[1, 2], (pixels[1, 2] - expected[2]) / 255 / 0.225, atol=1e-5)
+
+
+def test_verify_says_what_is_not_a_run(tmp_path, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        verify([str(tmp_path), "a.jpg", "b.jpg"])
+    assert stopped.value.code == 2
+    assert "is not a run directory" in capsys.readouterr().err
