@@ -21,13 +21,15 @@ REPRODUCE = $(INTERPRETER) -m benchmarks reproduce $(1) --scope $(SCOPE) --seeds
             $(if $(DATA_ROOT),--data-root "$(DATA_ROOT)",--demo) $(if $(ONLY),--only $(ONLY)) $(if $(GPUS),--gpus $(GPUS)) \
             $(if $(call given,$(YES)),--yes) $(if $(call given,$(FORCE)),--force)
 
-.PHONY: help setup reproduce reproduce-ndmf reproduce-mgre reproduce-mutual test tables check-data synthetic speed
+.PHONY: help setup reproduce reproduce-ndmf reproduce-mgre reproduce-dfw reproduce-mutual reproduce-fgsam test tables check-data synthetic speed
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make reproduce-ndmf   NDMF-Net: run what its tables need, write runs/tables/ndmf_net.md"
 	@echo "make reproduce-mgre   MGRe: the same"
+	@echo "make reproduce-dfw    dynamic feature weakening (visible-infrared): the same"
 	@echo "make reproduce-mutual deep mutual attention: the same"
+	@echo "make reproduce-fgsam  FGSAM: the same"
 	@echo "make reproduce        all papers, one after another"
 	@echo "make test             all tests and the style check"
 	@echo "make tables           render benchmarks/tables/ anew from the committed records"
@@ -71,10 +73,16 @@ reproduce-ndmf: $(READY)
 reproduce-mgre: $(READY)
 	@$(call REPRODUCE,mgre)
 
+reproduce-dfw: $(READY)
+	@$(call REPRODUCE,dfw_crossmodal)
+
 reproduce-mutual: $(READY)
 	@$(call REPRODUCE,mutual_attention)
 
-reproduce: reproduce-ndmf reproduce-mgre reproduce-mutual
+reproduce-fgsam: $(READY)
+	@$(call REPRODUCE,fgsam)
+
+reproduce: reproduce-ndmf reproduce-mgre reproduce-dfw reproduce-mutual reproduce-fgsam
 
 test: $(READY)
 	$(INTERPRETER) -m ruff check .

@@ -38,16 +38,7 @@ class IdentitySampler:
         self.rank, self.world_size = rank, world_size
         order = np.argsort(labels, kind="stable")
         self.images_of = np.split(order, np.flatnonzero(np.diff(labels[order])) + 1)
-        if len(self.images_of) < identities_per_batch:
-            raise UserError(
-                f"identities_per_batch is {identities_per_batch}, but the training set has only "
-                f"{len(self.images_of)} identities: set identities_per_batch to at most that"
-            )
-        if identities_per_batch % world_size:
-            raise UserError(
-                f"identities_per_batch is {identities_per_batch}, which {world_size} processes cannot share equally: "
-                "start another number of processes, or set it to a multiple of that"
-            )
+        _check_batch(identities_per_batch, len(self.images_of), world_size)
 
     def batches(self, epoch: int) -> Iterator[np.ndarray]:
         """This process's share of each batch: (P / world_size * K,) int64, an identity's K images side by side."""
@@ -92,3 +83,87 @@ class IdentitySampler:
             else:
                 batch[identity] = group
         return batch, still_waiting
+
+
+class CrossModalitySampler:
+    """2PK batches: P distinct identities with K visible and K infrared (or thermal) images of each.
+
+    A batch is laid out as all visible images, then all infrared ones; both halves go through the same identities in the
+    same order, an identity's K images side by side.
+
+    An epoch goes through the modality that has more images as IdentitySampler does: each of its images comes about
+    once. Beside each of its groups stand K images of the same identity in the other modality, taken in turn from a
+    random order: none comes again before all of the identity's others have come, and none stands twice in a batch but
+    where there are fewer than K. Identities that one modality has not seen are left out.
+
+    2PK is the global batch: of several processes each gets its share of the P identities, in both modalities.
+    """
+
+    def __init__(
+        self,
+        labels: np.ndarray,
+        visible: np.ndarray,
+        identities_per_batch: int,
+        images_per_identity: int,
+        *,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+    ):
+        """labels: (N,) integers, the identity of each image; visible: (N,) bool, its modality.
+
+        Raises UserError when fewer than P identities have images of both modalities, or when P does not divide among
+        the processes.
+        """
+        self.labels, visible = np.asarray(labels), np.asarray(visible, dtype=bool)
+        in_both = np.intersect1d(self.labels[visible], self.labels[~visible])
+        if len(in_both) == 0:
+            raise UserError("no identity has both visible and infrared images: this data set has not two modalities")
+        _check_batch(identities_per_batch, len(in_both), world_size)
+        self.images_per_identity = images_per_identity
+        self.seed = seed
+        self.rank, self.world_size = rank, world_size
+        self.visible_leads = visible.sum() >= (~visible).sum()
+        leads = (visible == self.visible_leads) & np.isin(self.labels, in_both)
+        self.leading = np.flatnonzero(leads)
+        self.following_of = {
+            identity: np.flatnonzero((self.labels == identity) & (visible != self.visible_leads))
+            for identity in in_both
+        }
+        # Whole batches in every process: which images follow depends on all groups that came before.
+        self.groups = IdentitySampler(self.labels[self.leading], identities_per_batch, images_per_identity, seed=seed)
+
+    def batches(self, epoch: int) -> Iterator[np.ndarray]:
+        """This process's share of each batch: (2 * P / world_size * K,) int64, visible images first."""
+        generator = np.random.default_rng([self.seed, epoch, 1])  # 1: not the one that orders the leading modality
+        queues = {identity: images[:0] for identity, images in self.following_of.items()}
+        for batch in self.groups.batches(epoch):
+            leading = self.leading[batch].reshape(-1, self.images_per_identity)
+            following = np.stack([self._next_images(queues, label, generator) for label in self.labels[leading[:, 0]]])
+            halves = (leading, following) if self.visible_leads else (following, leading)
+            yield np.concatenate([half[self.rank :: self.world_size].ravel() for half in halves])
+
+    def num_batches(self, epoch: int) -> int:
+        return sum(1 for _ in self.batches(epoch))
+
+    def _next_images(self, queues: dict, identity: int, generator: np.random.Generator) -> np.ndarray:
+        queue = queues[identity]
+        while len(queue) < self.images_per_identity:
+            again = generator.permutation(self.following_of[identity])
+            waiting = np.isin(again, queue)  # behind the others, so that a group does not hold one of them twice
+            queue = np.concatenate([queue, again[~waiting], again[waiting]])
+        queues[identity] = queue[self.images_per_identity :]
+        return queue[: self.images_per_identity]
+
+
+def _check_batch(identities_per_batch: int, num_identities: int, world_size: int) -> None:
+    if num_identities < identities_per_batch:
+        raise UserError(
+            f"identities_per_batch is {identities_per_batch}, but the training set has only "
+            f"{num_identities} identities: set identities_per_batch to at most that"
+        )
+    if identities_per_batch % world_size:
+        raise UserError(
+            f"identities_per_batch is {identities_per_batch}, which {world_size} processes cannot share equally: "
+            "start another number of processes, or set it to a multiple of that"
+        )

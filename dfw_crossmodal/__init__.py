@@ -1,0 +1,1 @@
+"""Dynamic Feature Weakening for Cross-Modality Person Re-Identification (visible and infrared)."""

@@ -1,0 +1,1 @@
+"""FGSAM: Fine-Grained Spatial Alignment Model with Focal Triplet Loss (IEEE TIP 2020)."""

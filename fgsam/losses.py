@@ -1,0 +1,66 @@
+"""Focal triplet loss, eq. 9-10, and the attribute losses of eq. 5."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from common.losses import pairwise_distances
+
+UNLABELLED = -1  # an identity's attribute that nobody annotated
+
+
+def focal_triplet(
+    positive: Tensor, negative: Tensor, *, alpha: float, beta: float, gamma: float, detach_weight: bool = False
+) -> Tensor:
+    """Eq. 10 for each triplet: lambda^gamma TL + max(d_ap - beta, 0).
+
+    TL = max(d_ap - d_an + alpha, 0), eq. 9; lambda = max(d_ap - d_an + 1, 1). positive, negative: d_ap and d_an, of any
+    shape. detach_weight: no gradient through lambda.
+    """
+    difference = positive - negative
+    weight = (difference + 1).clamp(min=1)  # lambda
+    if detach_weight:
+        weight = weight.detach()
+    return weight**gamma * triplet(positive, negative, alpha=alpha) + (positive - beta).clamp(min=0)
+
+
+def triplet(positive: Tensor, negative: Tensor, *, alpha: float) -> Tensor:
+    """Eq. 9 for each triplet."""
+    return (positive - negative + alpha).clamp(min=0)
+
+
+def triplet_distances(embeddings: Tensor, labels: Tensor, mining: Literal["all", "hard"]) -> tuple[Tensor, Tensor]:
+    """d_ap and d_an, (T,) each, of a batch's triplets, between L2-normalised embeddings.
+
+    mining: `all`, or `hard`, which pairs each anchor with its farthest positive and its nearest negative.
+    embeddings: (B, D); labels: (B,), at least two identities.
+    """
+    distances = pairwise_distances(functional.normalize(embeddings.float(), dim=1))
+    same = labels[:, None] == labels[None, :]
+    if mining == "hard":
+        positive = distances.masked_fill(~same, -torch.inf).amax(1)
+        negative = distances.masked_fill(same, torch.inf).amin(1)
+        return positive, negative
+    anchors, positives = (same & ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)).nonzero().unbind(1)
+    pairs, negatives = (~same[anchors]).nonzero().unbind(1)
+    return distances[anchors, positives][pairs], distances[anchors[pairs], negatives]
+
+
+def mean_of_positive(losses: Tensor) -> Tensor:
+    """The mean over the triplets whose loss is not zero; 0 where there is none."""
+    return losses.sum() / (losses > 0).sum().clamp(min=1)
+
+
+def attribute_losses(logits: Mapping[str, Tensor], labels: Tensor) -> dict[str, Tensor]:
+    """Eq. 5 for each task: cross-entropy, the mean over the images whose identity is labelled; 0 where none is.
+
+    logits: task -> (B, values); labels: (B, tasks) in the same order, UNLABELLED where not annotated.
+    """
+    found = {}
+    for task, own in zip(logits, labels.unbind(1), strict=True):
+        total = functional.cross_entropy(logits[task].float(), own, ignore_index=UNLABELLED, reduction="sum")
+        found[task] = total / (own != UNLABELLED).sum().clamp(min=1)
+    return found

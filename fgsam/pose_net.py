@@ -1,0 +1,133 @@
+"""The pose resolve net (PRN, Sec. III-A): a VGG-19 front and three refinement stages of two streams, with a channel
+parse block (CPB) after each.
+
+After Cao et al., "Realtime Multi-Person 2D Pose Estimation using Part Affinity Fields", CVPR 2017. Shapes: B images,
+h x w cells of a map, an eighth of the image's height and width.
+"""
+
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from common.errors import UserError
+
+from .skeleton import NUM_CHANNELS, NUM_FIELDS, NUM_MAPS
+
+_VGG = (64, 64, "pool", 128, 128, "pool", 256, 256, 256, 256, "pool", 512, 512)  # VGG-19's first 10 convolutions
+_FEATURES, _HIDDEN, _WIDE = 128, 128, 512  # channels of what the stages read and of their layers, Cao et al.
+_CPB_REDUCTION = (
+    4  # channels over those between the CPB's convolutions; ASSUMED: SE-net's 16 would leave 3 of 57 channels
+)
+
+
+class PoseNet(nn.Module):
+    """images (B, 3, H, W), normalised -> of each stage (B, 57, H/8, W/8): 19 confidence maps, then 38 field channels.
+
+    width: factor on the numbers of hidden channels; batch_norm: after each 3x3 and 7x7 convolution (neither VGG-19 nor
+    Cao et al. have it; meant for training without ImageNet weights); cpb: with channel parse blocks, as from phase 2
+    on; pretrained: of the VGG-19 front, `imagenet`, or `none`.
+    """
+
+    def __init__(self, *, width: float, batch_norm: bool, cpb: bool, pretrained: str = "none"):
+        super().__init__()
+        features, hidden, wide = (round(width * channels) for channels in (_FEATURES, _HIDDEN, _WIDE))
+        self.front = _vgg_front(width, batch_norm)
+        if pretrained != "none":
+            _load_vgg(self.front, width, batch_norm)
+        self.adaptor = nn.Sequential(  # two more convolutions, Cao et al.: fewer channels for the stages to read
+            *_convolution(round(width * 512), 2 * features, 3, batch_norm),
+            *_convolution(2 * features, features, 3, batch_norm),
+        )
+        inputs = [features, features + NUM_CHANNELS, features + NUM_CHANNELS]
+        sizes = [(3, 3, wide), (7, 5, hidden), (7, 5, hidden)]  # kernel, number and last layer's width, Cao et al.
+        self.stages = nn.ModuleList(
+            nn.ModuleDict(
+                {
+                    "maps": _stream(channels, hidden, *size, NUM_MAPS, batch_norm),  # S1
+                    "fields": _stream(channels, hidden, *size, NUM_FIELDS, batch_norm),  # S2
+                }
+            )
+            for channels, size in zip(inputs, sizes, strict=True)
+        )
+        self.parse = nn.ModuleList(
+            ChannelParseBlock(NUM_CHANNELS, _CPB_REDUCTION) if cpb else nn.Identity() for _ in self.stages
+        )
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        features = self.adaptor(self.front(images))
+        outputs: list[Tensor] = []
+        for stage, parse in zip(self.stages, self.parse, strict=True):
+            inputs = torch.cat([features, outputs[-1]], dim=1) if outputs else features
+            outputs.append(parse(torch.cat([stage["maps"](inputs), stage["fields"](inputs)], dim=1)))
+        return outputs
+
+
+class ChannelParseBlock(nn.Module):
+    """CPB, Fig. 4: squeeze and excitation (Hu et al., CVPR 2018) with 1x1 convolutions in place of its FC layers."""
+
+    def __init__(self, channels: int, reduction: int):
+        super().__init__()
+        self.squeeze = nn.Conv2d(channels, channels // reduction, kernel_size=1)
+        self.excite = nn.Conv2d(channels // reduction, channels, kernel_size=1)
+        # Weights begin near 0.95: the blocks come into a net that has learned to do without.
+        nn.init.constant_(self.excite.bias, 3.0)
+
+    def weights(self, x: Tensor) -> Tensor:
+        """(B, C, h, w) -> (B, C, 1, 1), each in (0, 1)."""
+        squeezed = self.squeeze(x.mean((2, 3), keepdim=True))
+        return torch.sigmoid(self.excite(torch.relu(squeezed)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, h, w) -> (B, C, h, w)."""
+        return x * self.weights(x)
+
+
+def _convolution(inputs: int, outputs: int, kernel: int, batch_norm: bool) -> list[nn.Module]:
+    convolution = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=not batch_norm)
+    nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
+    if not batch_norm:
+        nn.init.zeros_(convolution.bias)
+    return [convolution, *([nn.BatchNorm2d(outputs)] if batch_norm else []), nn.ReLU(inplace=True)]
+
+
+def _stream(
+    inputs: int, hidden: int, kernel: int, number: int, last: int, outputs: int, batch_norm: bool
+) -> nn.Sequential:
+    """`number` convolutions of a size, then 1x1 convolutions to the output channels."""
+    layers = []
+    for position in range(number):
+        layers += _convolution(inputs if position == 0 else hidden, hidden, kernel, batch_norm)
+    output = nn.Conv2d(last, outputs, kernel_size=1)
+    nn.init.normal_(output.weight, std=0.01)  # as Cao et al.: maps begin near 0, what most of them are
+    nn.init.zeros_(output.bias)
+    return nn.Sequential(*layers, *_convolution(hidden, last, 1, False), output)
+
+
+def _vgg_front(width: float, batch_norm: bool) -> nn.Sequential:
+    layers, channels = [], 3
+    for size in _VGG:
+        if size == "pool":
+            layers.append(nn.MaxPool2d(2))
+        else:
+            layers += _convolution(channels, round(width * size), 3, batch_norm)
+            channels = round(width * size)
+    return nn.Sequential(*layers)
+
+
+def _load_vgg(front: nn.Sequential, width: float, batch_norm: bool) -> None:
+    """torchvision's ImageNet weights into the front, whose layers are those of its vgg19, one by one."""
+    if width != 1 or batch_norm:
+        raise UserError(
+            "pose_pretrained: imagenet needs pose_width_factor 1 and pose_batch_norm false, as VGG-19 is, or set "
+            "pose_pretrained=none"
+        )
+    weights = torchvision.models.VGG19_Weights.IMAGENET1K_V1
+    try:
+        state = weights.get_state_dict(progress=True, check_hash=True)
+    except (OSError, RuntimeError) as error:
+        raise UserError(
+            f"pose_pretrained: imagenet needs {weights.url}, and it could not be fetched ({error}).\n"
+            f"       Fetch it on a machine that can and put it into {torch.hub.get_dir()}/checkpoints,\n"
+            "       or train from scratch (--set pose_pretrained=none pose_batch_norm=true)"
+        ) from None
+    front.load_state_dict({name: state[f"features.{name}"] for name in front.state_dict()})
