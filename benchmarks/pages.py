@@ -168,5 +168,7 @@ def coverage(document: Document, source, pictures: Path) -> str:
     if not document.columns:
         return "yes" if (pictures / f"{document.id}-{source.kind}.png").is_file() else "not run"
     runs = [(row, dataset) for row, dataset in document.runs() if row.fits(source.kind)]
+    if not runs:
+        return "–"
     done = sum(bool(source.of(row.run.label, dataset)) for row, dataset in runs)
     return f"{done} of {len(runs)} runs" if done else "not run"

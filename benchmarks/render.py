@@ -4,13 +4,17 @@ A page has one block a document; each source of numbers (see records.py) is a co
 records always give the same text.
 """
 
+import re
+
 from tabulate import tabulate
 
 from .ablation import agreement
 from .provenance import provenance
 from .records import KINDS, Source
-from .spec import Document
+from .spec import Document, Row
 from .table import Footnotes, Page, long_table, make_command, summary_text, wide_table
+
+AP_SCORE = re.compile(r"mAP(_trapezoid)?$")  # the end of a column's path
 
 
 def render_page(page: Page, *, title: str, introduction: list[str]) -> str:
@@ -35,15 +39,17 @@ def legend(sources: list[Source]) -> list[str]:
         "absolute numbers. They show that the code learns, and how its variants compare on that data.",
         "",
         "Our scores are those of the last epoch. `a ± b (n=k)` is the mean and the sample standard deviation over k "
-        "seeds; a number without ± is a single run. `not run` has its reason under the table.",
+        "seeds; a number without ± is a single run. `not run` has its reason under the table; `–` is a number that the "
+        "paper does not print, or that such a run does not give.",
     ]
     return lines
 
 
 def render_document(page: Page, document: Document) -> list[str]:
     """One table or figure: its block of markdown lines, without the heading."""
-    shown = [source for source in page.sources if source.here or source.kind == "demo" or source.covers(document)]
-    left_out = [source for source in page.sources if source not in shown]
+    sources = page.sources if any(document.runs()) else []  # settings that the paper prints: nothing of it is run
+    shown = [source for source in sources if source.here or source.kind == "demo" or source.covers(document)]
+    left_out = [source for source in sources if source not in shown]
     notes = Footnotes()
     lines: list[str] = []
     if document.kind == "counts":
@@ -53,7 +59,7 @@ def render_document(page: Page, document: Document) -> list[str]:
             lines += [f"**{group}**", ""] if group else []
             lines += [*wide_table(page, document, shown, notes, group), ""]
     if document.floors:
-        lines += ["Floors, ours and not the paper's: what an untrained method reaches on the same data.", ""]
+        lines += ["Rows of ours that the paper does not have, on the same data.", ""]
         for group in document.groups():
             lines += [*wide_table(page, document, shown, notes, group, floors=True), ""]
     lines += [*pictures(page, document, shown), *estimator_lines(document, shown)]
@@ -80,9 +86,17 @@ def pictures(page: Page, document: Document, sources: list[Source]) -> list[str]
         if (page.figures / name).is_file():
             lines += [f"![{document.name}, {source.title}]({page.figures.name}/{name})", ""]
             lines += [f"*{document.name}, {source.title}.*", ""]
+            absent = [row.method for row in document.rows if not has_run(document, row, source)]
+            if document.kind == "curves" and absent:
+                command = make_command(page.paper, document, source.kind)
+                lines += [f"Not in the picture because not run: {', '.join(absent)} (`{command}`).", ""]
     if not lines and not document.columns:
         lines = [f"Not run: `{make_command(page.paper, document, sources[-1].kind)}` makes this picture.", ""]
     return lines
+
+
+def has_run(document: Document, row: Row, source: Source) -> bool:
+    return bool(row.run and source.of(row.run.label, document.data_set_of(row)))
 
 
 def figure_table(document: Document, data: dict) -> list[str]:
@@ -106,9 +120,9 @@ def estimator_lines(document: Document, sources: list[Source]) -> list[str]:
         return []
     other, name = ("mAP_trapezoid", "trapezoid") if document.average_precision == "step" else ("mAP", "step")
     columns = [
-        column.model_copy(update={"value": f"{column.value.rpartition('.')[0]}.{other}"})
+        column.model_copy(update={"value": AP_SCORE.sub(other, column.value)})
         for column in document.columns
-        if column.value and column.value.rpartition(".")[2] in ("mAP", "mAP_trapezoid")
+        if column.value and AP_SCORE.search(column.value)
     ]
     lines = [f"- AP estimator of our columns: `{document.average_precision}`; the paper does not name its own."]
     for source in sources:

@@ -81,7 +81,27 @@ def test_floors_stand_apart_from_the_papers_rows(tmp_path, make_record):
     lines = render_document(committed(tmp_path, records), SPEC.document("table5"))
     assert cells(lines, "Colour histogram")[-1] == "11.0"
     assert cells(lines, "Baseline network untrained")[-1] == "3.0"
-    assert lines.index(next(line for line in lines if line.startswith("Floors"))) > 5
+    assert lines.index(next(line for line in lines if line.startswith("Rows of ours"))) > 5
+
+
+def test_a_table_of_settings_shows_what_is_printed_and_asks_for_no_run(tmp_path, make_record):
+    mgre = load_spec("mgre")
+    shown = Page(mgre, committed_sources([make_record(paper="mgre")]), tmp_path / "mgre", {})
+    lines = render_document(shown, mgre.document("table1"))
+    assert cells(lines, "head") == ["head", "1", "50.0", "8.3", "8", "8"]
+    assert not any("make reproduce" in line for line in lines)
+
+
+def test_a_number_that_a_finished_run_does_not_give_is_no_missing_run(tmp_path, make_record):
+    paper = load_spec("mutual_attention")
+    records = [make_record("colour_histogram", mAP=0.11), make_record("full", mAP=0.5)]
+    records[1]["scores"]["multi_query"] = {"rank1": 0.7, "mAP": 0.6, "mAP_trapezoid": 0.58}
+    shown = Page(paper, committed_sources(records), tmp_path / "mutual_attention", {})
+    text = "\n".join(render_document(shown, paper.document("table3")))
+    histogram = [line for line in text.splitlines() if line.startswith("| Colour histogram  ")]
+    assert "11.00" in histogram[0] and "not run" not in histogram[1]
+    assert re.search(r"mAP \(%\) under `trapezoid`.*\(Multi-Shoot\) 58\.00", text)
+    assert "not run (a)" in text  # the baseline
 
 
 def test_rows_of_a_sweep_belong_to_demo_or_to_the_papers_size(tmp_path, make_record):
