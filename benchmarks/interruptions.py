@@ -49,7 +49,7 @@ def kill_at_random(process: subprocess.Popen, run: Path, generator: random.Rando
 
     def training() -> bool:
         if while_writing:
-            return (run / PARTIAL).is_file()
+            return (run / (LAST + PARTIAL)).is_file()
         return (log.is_file() and log.stat().st_mtime_ns > before) or (
             written.is_file() and written.stat().st_mtime_ns > begun
         )

@@ -12,26 +12,31 @@ import torch
 
 from common.errors import UserError
 
-LAST, PREVIOUS, PARTIAL = "last.pth", "previous.pth", "last.pth.partial"
+LAST, PREVIOUS = "last.pth", "previous.pth"
+PARTIAL = ".partial"  # ends the name of a file that is being written
 
 
 def write_checkpoint(directory: Path, checkpoint: dict[str, Any]) -> None:
     """Write `last.pth`; the one before it stays as `previous.pth`. UserError when the disk is full."""
-    partial = directory / PARTIAL
+    what = f"the checkpoint of epoch {checkpoint['epoch']}"
+    save_whole(directory / LAST, checkpoint, what, "go on from the epoch before with --resume", directory / PREVIOUS)
+
+
+def save_whole(file: Path, content: dict[str, Any], what: str, way_on: str, older: Path | None = None) -> None:
+    """Write a file of tensors and plain values whole or not at all. UserError, with `what` and `way_on`, when it cannot
+    be written. older: where the file that stands there is moved."""
+    partial = file.with_name(file.name + PARTIAL)
     try:
-        with open(partial, "wb") as file:
-            torch.save(checkpoint, file)
-            file.flush()
-            os.fsync(file.fileno())
-        if (directory / LAST).is_file():
-            (directory / LAST).replace(directory / PREVIOUS)
-        partial.replace(directory / LAST)
+        with open(partial, "wb") as stream:
+            torch.save(content, stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        if older is not None and file.is_file():
+            file.replace(older)
+        partial.replace(file)
     except (OSError, RuntimeError) as error:  # torch's writer raises RuntimeError when the disk is full
         partial.unlink(missing_ok=True)
-        raise UserError(
-            f"the checkpoint of epoch {checkpoint['epoch']} cannot be written to {directory}: {error}. Free some space "
-            "and go on from the epoch before with --resume"
-        ) from None
+        raise UserError(f"{what} cannot be written to {file.parent}: {error}. Free some space and {way_on}") from None
 
 
 def newest_checkpoint(directory: Path) -> Path | None:
@@ -48,13 +53,20 @@ def read_checkpoint(file: Path, identity: dict[str, Any]) -> dict[str, Any]:
     way_on = f"start anew with --force, or go on from the epoch before: mv '{previous}' '{file}'"
     if file.name == PREVIOUS or not previous.is_file():
         way_on = "start anew with --force"
-    try:
-        checkpoint = torch.load(file, map_location="cpu", weights_only=True)
-        found = checkpoint["identity"]
-    except Exception as error:  # a damaged archive fails in many ways; all mean the same to its user
-        reason = str(error).partition("\n")[0]
-        raise UserError(f"{file} is damaged or no checkpoint ({type(error).__name__}: {reason}): {way_on}") from None
+    checkpoint = load_whole(file, way_on)
+    found = checkpoint["identity"]
     for key, value in identity.items():
         if found.get(key) != value:
             raise UserError(f"{file} is of another run ({key} is {found.get(key)}, here {value}): {way_on}")
     return checkpoint
+
+
+def load_whole(file: Path, way_on: str) -> dict[str, Any]:
+    """What `save_whole` wrote, on the CPU, with its `identity`. UserError, with `way_on`: damaged, or no such file."""
+    try:
+        content = torch.load(file, map_location="cpu", weights_only=True)
+        dict(content["identity"])
+    except Exception as error:  # a damaged archive fails in many ways; all mean the same to its user
+        reason = str(error).partition("\n")[0]
+        raise UserError(f"{file} is damaged or no checkpoint ({type(error).__name__}: {reason}): {way_on}") from None
+    return content

@@ -4,13 +4,12 @@ Such a file says what it is of: paper, phase, data set and the settings that giv
 no code (`weights_only=True`).
 """
 
-import os
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
+from common.checkpoints import load_whole, save_whole
 from common.errors import UserError
 from common.runs import Run
 
@@ -34,16 +33,8 @@ def phase_file(directory: Path, phase: int) -> Path:
 
 def write_phase(file: Path, identity: dict[str, Any], model: nn.Module) -> None:
     """Write a phase's weights whole or not at all. UserError when the disk is full."""
-    partial = file.with_name(file.name + ".partial")
-    try:
-        with open(partial, "wb") as stream:
-            torch.save({"identity": identity, "model": model.state_dict()}, stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.replace(file)
-    except (OSError, RuntimeError) as error:  # torch's writer raises RuntimeError when the disk is full
-        partial.unlink(missing_ok=True)
-        raise UserError(f"{file} cannot be written: {error}. Free some space and go on with --resume") from None
+    content = {"identity": identity, "model": model.state_dict()}
+    save_whole(file, content, f"the weights of phase {identity['phase']}", "go on with --resume")
 
 
 def read_phase(file: Path, expected: dict[str, Any]) -> dict[str, Tensor]:
@@ -54,19 +45,14 @@ def read_phase(file: Path, expected: dict[str, Any]) -> dict[str, Tensor]:
             f"exist: train it first (--set phase={expected['phase']}), name its file (--set start_from=FILE), or train "
             "all phases in one run (--set phase=all)"
         )
-    try:
-        content = torch.load(file, map_location="cpu", weights_only=True)
-        found, state = content["identity"], content["model"]
-        found["phase"], found["paper"]
-    except Exception as error:  # a damaged archive fails in many ways; all mean the same to its user
-        reason = str(error).partition("\n")[0]
-        raise UserError(f"{file} is damaged or not a phase's weights ({type(error).__name__}: {reason})") from None
+    content = load_whole(file, "train that phase again, or name another file")
+    found = content["identity"]
     for key, value in expected.items():
         if found.get(key) != value:
             raise UserError(
                 f"{file} holds weights of another {key.replace('_', ' ')}: {found.get(key)}, and {value} is needed"
             )
-    return state
+    return content["model"]
 
 
 def phase_identity(run: Run, phase: int) -> dict[str, Any]:

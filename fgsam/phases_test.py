@@ -112,7 +112,7 @@ def test_wrong_files_are_refused_with_the_reason(place, whole, capsys):
     assert "phase1.pth does not exist: train it first (--set phase=1)" in refusal(capsys, place, "phase=2")
     damaged = place / "damaged.pth"
     damaged.write_bytes(first.read_bytes()[:1000])
-    assert "is damaged or not a phase's weights" in refusal(capsys, place, "phase=2", f"start_from={damaged}")
+    assert "is damaged or no checkpoint" in refusal(capsys, place, "phase=2", f"start_from={damaged}")
     said = refusal(capsys, place, "phase=2", f"start_from={first}", f"pose_weights={second}")
     assert "another phase: 2, and 0 is needed" in said
     assert "msmt17 has no attributes" in refusal_without_attributes(capsys, place)
