@@ -2,6 +2,7 @@
 
 import pytest
 
+from benchmarks.comparison import comparison_page
 from benchmarks.figures import draw_from_records
 from benchmarks.pages import anchor, committed_page, index, read_figure_data, with_headline
 from benchmarks.records import BENCHMARKS, committed_sources, published_records
@@ -18,6 +19,10 @@ def test_the_committed_page_is_what_make_tables_writes(paper):
 
 def test_the_committed_index_is_what_make_tables_writes():
     assert (BENCHMARKS / "README.md").read_text() == index(), "run `make tables` and commit what it changes"
+
+
+def test_the_committed_comparison_is_what_make_tables_writes():
+    assert (BENCHMARKS / "tables" / "comparison.md").read_text() == comparison_page(), "run `make tables`"
 
 
 def test_the_headline_in_the_projects_readme_is_what_make_tables_writes():
