@@ -9,24 +9,36 @@ from common import hardware
 from common.backbones import build_resnet
 from common.runs import Run
 
-from .plan import Plan
+from .plan import Plan, PlannedRun
 
 EVALUATION_SPEED = 3.0  # images/s of a forward pass over those of a training step; 3.0 to 3.3 measured on CPUs
 OWN_MODULES = 1.3  # time of a training step over its backbone alone: 1.1 (baseline) to 1.5 (full) measured for NDMF-Net
 FLOOR_SECONDS = 8.0  # a colour histogram or a count: reading and decoding, mostly
 
 
-def estimate(plan: Plan, records: Sequence[dict]) -> None:
-    """Fill in each run's seconds, from finished runs of the same kind on this device or else from a short probe."""
+def estimate(plan: Plan, records: Sequence[dict], published: Sequence[dict] = ()) -> None:
+    """Fill in each run's seconds, from finished runs of the same kind on this device or else from a short probe.
+
+    records: of runs on this machine; published: others', for what no probe can tell.
+    """
     rates: dict[tuple, float] = {}
     for planned in plan.to_do:
         if planned.run is None:
-            planned.seconds = FLOOR_SECONDS
+            planned.seconds = program_seconds(planned, [*records, *published])
             continue
         key = speed_key(planned.run)
-        if key not in rates:
-            rates[key] = measured_rate(key, records) or probe_rate(planned.run) / OWN_MODULES
-        planned.seconds = planned.images / rates[key] + planned.evaluated / (EVALUATION_SPEED * rates[key])
+        rate = measured_rate(key, [record for record in records if record["variant"] == planned.run.variant])
+        if rate is None:
+            if key not in rates:
+                rates[key] = measured_rate(key, records) or probe_rate(planned.run) / OWN_MODULES
+            rate = rates[key]
+        planned.seconds = planned.images / rate + planned.evaluated / (EVALUATION_SPEED * rate)
+
+
+def program_seconds(planned: PlannedRun, records: Sequence[dict]) -> float:
+    """What the first of the records of this program took, wherever it ran."""
+    taken = [sum(record["seconds"].values()) for record in records if record["run"] == planned.name]
+    return max(taken[0], FLOOR_SECONDS) if taken else FLOOR_SECONDS
 
 
 def speed_key(run: Run) -> tuple:

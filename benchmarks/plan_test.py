@@ -149,6 +149,30 @@ def test_the_estimate_comes_from_finished_runs_or_from_one_probe(market, monkeyp
     assert len(probed) == 1 and trained.seconds == pytest.approx((144 + 8) / 118.2)
 
 
+def test_a_variants_own_runs_tell_its_speed(market, monkeypatch, make_record):
+    plan = planned(only=["full", "sam"])
+    monkeypatch.setattr(estimates, "probe_rate", lambda run: pytest.fail("nothing is to be probed"))
+    records = [make_record("full", images_per_second=40.0), make_record("sam", images_per_second=80.0)]
+    for record in records:
+        record["machine"]["precision"] = plan.trained("full").run.precision
+    estimate(plan, records)
+    assert plan.trained("full").seconds == pytest.approx((144 + 8) / 40)
+    assert plan.trained("sam").seconds == pytest.approx((144 + 8) / 80)
+
+
+def test_a_program_takes_as_long_as_its_published_record(market, make_record):
+    plan = planned(only=["colour_histogram"])
+    (program,) = plan.runs
+    estimate(plan, [])
+    assert program.seconds == estimates.FLOOR_SECONDS
+    estimate(
+        plan,
+        [],
+        [make_record("colour_histogram", run=program.name) | {"run": program.name, "seconds": {"evaluate": 160.0}}],
+    )
+    assert program.seconds == 160.0
+
+
 def test_only_runs_of_the_same_kind_tell_the_speed(make_record):
     key = ("resnet18", 128, 64, "cpu", "bf16")
     slow = make_record(images_per_second=50.0)

@@ -20,7 +20,7 @@ from . import figures
 from .estimate import estimate, print_duration
 from .pages import write_local_page
 from .plan import Plan, PlannedRun, make_plan
-from .records import local_records
+from .records import local_records, published_records
 from .spec import load_spec
 
 ASK_ABOVE_SECONDS = 2 * 3600
@@ -65,7 +65,7 @@ def main(arguments: argparse.Namespace) -> int:
         device=arguments.device,
         force=arguments.force,
     )
-    estimate(plan, local_records(paper.paper, runs))
+    estimate(plan, local_records(paper.paper, runs), published_records(paper.paper))
     print(describe(plan), flush=True)
     if plan.seconds > ASK_ABOVE_SECONDS and not arguments.yes:
         raise UserError(
