@@ -27,7 +27,7 @@ from tqdm import tqdm
 from common import config as configuration
 from common import distributed, hardware
 from common.checkpoints import newest_checkpoint, read_checkpoint, write_checkpoint
-from common.command_line import command_line, find_data_root
+from common.command_line import find_data_root
 from common.datasets import READERS, open_dataset
 from common.datasets.base import DataSet
 from common.errors import UserError
@@ -53,15 +53,12 @@ class Run:
     _epoch_started: float = 0.0
 
     @classmethod
-    def from_command_line(cls, paper: str, schema: type, argv: list[str]) -> "Run":
-        """Read the command line of a paper's train.py; writes nothing but synthetic data that are missing.
-
-        paper: the package that holds train.py, config.yaml and demo.yaml; schema: its settings' dataclass.
-        """
-        return cls.from_arguments(paper, schema, command_line(paper).parse_args(argv))
-
-    @classmethod
     def from_arguments(cls, paper: str, schema: type, arguments: argparse.Namespace) -> "Run":
+        """The run that a paper's command line asks for; writes nothing but synthetic data that are missing.
+
+        paper: the package that holds train.py, config.yaml and demo.yaml; schema: its settings' dataclass; arguments:
+        those of `command_line(paper)`.
+        """
         overrides = configuration.parse_overrides(arguments.set)
         config = configuration.load_config(
             schema,
@@ -188,6 +185,13 @@ class Run:
         self.log = checkpoint["log"]
         self.train_seconds, self.trained_images = checkpoint["train_seconds"], checkpoint["trained_images"]
         return checkpoint["epoch"]
+
+    def restore_trained(self, **parts: Any) -> int:
+        """As `restore`, of a run that has been trained. UserError where no epoch is finished."""
+        epoch = self.restore(**parts)
+        if epoch == 0:
+            raise UserError(f"{self.directory} has no checkpoint: no epoch was finished there")
+        return epoch
 
     def seed_epoch(self, epoch: int) -> None:
         """Seed torch's global generator (epoch 0: initialisation; later: dropout), so that a resumed epoch is equal."""

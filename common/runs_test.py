@@ -42,9 +42,8 @@ def start(tmp_path, monkeypatch):
     handler = signal.getsignal(signal.SIGTERM)
 
     def start(*words):
-        return Run.from_command_line(
-            "my_paper", Config, ["--data-root", str(tmp_path / "data"), "--device", "cpu", *words]
-        )
+        argv = ["--data-root", str(tmp_path / "data"), "--device", "cpu", *words]
+        return Run.from_arguments("my_paper", Config, command_line("my_paper").parse_args(argv))
 
     yield start
     signal.signal(signal.SIGTERM, handler)
@@ -193,3 +192,12 @@ def test_a_demo_takes_real_data_only_when_the_command_line_says_so(monkeypatch, 
     monkeypatch.delenv("DATA_ROOT")
     assert find_data_root(parser.parse_args([])) is None
     assert read_json(tmp_path / "absent.json") is None
+
+
+def test_a_run_without_a_finished_epoch_has_nothing_to_evaluate(start):
+    run, model = start(), torch.nn.Linear(1, 1)
+    run.begin(resume=False, force=False)
+    with pytest.raises(UserError, match="no epoch was finished there"):
+        run.restore_trained(model=model)
+    train(start(), model, 1, resume=True)
+    assert start().restore_trained(model=model) == 1

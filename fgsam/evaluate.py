@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from common.errors import UserError, command
+from common.errors import command
 from common.evaluation_report import evaluation_command_line, find_dataset, report
 from common.runs import Run
 
@@ -31,9 +31,7 @@ class LoadedRun:
 def load_run(directory: Path, device: str = "auto") -> LoadedRun:
     """The network of a run directory's last checkpoint. Raises UserError where there is none."""
     run = Run.from_directory(__package__, Config, Path(directory), device)
-    epoch = run.restore()
-    if epoch == 0:
-        raise UserError(f"{directory} has no checkpoint: no epoch was finished there")
+    epoch = run.restore_trained()
     phase, table = run.config.phase_of(epoch), read_table(run)
     config, num_values = replace(run.config, pretrained="none"), table.num_values if table else {}
     model = build_model(config, phase, run.dataset.train.num_identities, num_values)

@@ -38,8 +38,7 @@ def load_run(directory: Path, device: str = "auto", feature_weights: list[float]
     config = replace(run.config, pretrained="none", feature_weights=feature_weights or run.config.feature_weights)
     subset, _ = split_training(run.dataset, config.validation_identities)
     model = build_model(config, subset.num_identities)
-    if run.restore(model=model) == 0:
-        raise UserError(f"{directory} has no checkpoint: no epoch was finished there")
+    run.restore_trained(model=model)
     model = model.to(run.device, memory_format=torch.channels_last).eval()
     embed = stage_embedder(model, run)
     return LoadedRun(run, model, lambda images: weighted(embed(images), model.feature_weights))

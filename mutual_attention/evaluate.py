@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from common.errors import UserError, command
+from common.errors import command
 from common.evaluation_report import evaluation_command_line, find_dataset, report
 from common.runs import Run
 
@@ -35,8 +35,7 @@ def load_run(directory: Path, device: str = "auto") -> LoadedRun:
     """The network of a run directory's last checkpoint. Raises UserError where there is none."""
     run = Run.from_directory(__package__, Config, Path(directory), device)
     model = build_model(replace(run.config, pretrained="none"), run.dataset.train.num_identities)
-    if run.restore(model=model) == 0:
-        raise UserError(f"{directory} has no checkpoint: no epoch was finished there")
+    run.restore_trained(model=model)
     model = model.to(run.device, memory_format=torch.channels_last).eval()
     return LoadedRun(run, model, embedder(model, run), verifier(model, run))
 
