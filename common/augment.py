@@ -14,6 +14,7 @@ from torch import Tensor
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+LUMA = (0.299, 0.587, 0.114)  # of red, green and blue, ITU-R BT.601
 
 
 def batch_generator(seed: int, epoch: int, step: int, rank: int = 0) -> torch.Generator:
@@ -46,6 +47,19 @@ def flip(images: Tensor, chosen: Tensor) -> Tensor:
     for index in chosen.nonzero().squeeze(1).tolist():
         flipped[index] = images[index].flip(2)
     return flipped
+
+
+def random_gray(images: Tensor, probability: float, generator: torch.Generator) -> Tensor:
+    """Take the colours from each image with the given probability: all channels are its luma (ITU-R BT.601)."""
+    chosen = choose(len(images), probability, generator).nonzero().squeeze(1).to(images.device)
+    if len(chosen) == 0:
+        return images
+    weights = torch.tensor(LUMA, device=images.device).view(1, 3, 1, 1)
+    luma = (images[chosen].float() * weights).sum(1, keepdim=True)
+    luma = luma if images.is_floating_point() else luma.round()
+    images = images.clone()
+    images[chosen] = luma.to(images.dtype).expand(-1, 3, -1, -1)
+    return images
 
 
 def pad_and_crop(images: Tensor, padding: int, generator: torch.Generator) -> Tensor:

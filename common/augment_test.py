@@ -61,7 +61,21 @@ def test_erasing_sets_one_rectangle_of_the_asked_area():
         assert 0.085 <= height * width / (64 * 32) <= 0.215  # the bounds, and rounding to whole pixels
 
 
-@pytest.mark.parametrize("name", ["random_flip", "random_erasing"])
+def test_gray_images_are_their_luma_and_the_others_keep_their_colours():
+    images = torch.randint(0, 256, (300, 3, 4, 2), dtype=torch.uint8, generator=generator())
+    changed = augment.random_gray(images, 0.5, generator(1))
+    assert changed.dtype == torch.uint8 and not torch.equal(changed, images)
+    red, green, blue = images.double().unbind(1)
+    luma = 0.299 * red + 0.587 * green + 0.114 * blue
+    gray = torch.tensor([not torch.equal(one, other) for one, other in zip(changed, images, strict=True)])
+    assert 120 <= int(gray.sum()) <= 180  # 150 expected, standard deviation 8.7
+    for channel in changed[gray].double().unbind(1):
+        assert (channel - luma[gray]).abs().max() <= 0.501
+    colourless = torch.full((4, 3, 2, 2), 77, dtype=torch.uint8)
+    assert torch.equal(augment.random_gray(colourless, 1.0, generator()), colourless)
+
+
+@pytest.mark.parametrize("name", ["random_flip", "random_gray", "random_erasing"])
 def test_probability_zero_changes_nothing(name):
     images = torch.rand(16, 3, 8, 4, generator=generator())
     assert torch.equal(getattr(augment, name)(images, 0.0, generator()), images)

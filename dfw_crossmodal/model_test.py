@@ -344,6 +344,15 @@ def test_learning_rate():
     assert shares == [0.1, 1.0]
 
 
+@pytest.mark.parametrize(("name", "kind"), [("sgd", torch.optim.SGD), ("adam", torch.optim.AdamW)])
+def test_the_optimiser_is_the_one_asked_for_and_the_papers_is_sgd(name, kind):
+    settings = config(demo=False, optimiser=name, backbone="resnet18", pretrained="none")
+    optimiser = build_optimiser(build_model(settings, 3), settings)
+    assert type(optimiser) is kind
+    assert {group["weight_decay"] for group in optimiser.param_groups} == {settings.weight_decay}
+    assert config(demo=False).optimiser == "sgd"
+
+
 @pytest.fixture
 def coloured_people(tmp_path):
     """A SYSU-MM01 folder whose visible images are pure red and whose infrared ones are grey; {person: cameras}."""
@@ -365,6 +374,7 @@ def coloured_people(tmp_path):
 def a_run(folder, variant):
     words = f"--demo --variant {variant} --device cpu --data-root {folder} --run-dir {folder}/run-{variant}".split()
     settings = "num_epochs=1 identities_per_batch=3 images_per_identity=2 height=64 width=32 padding=0 cache=false"
+    settings += " gray_probability=0"
     arguments = command_line("x", dataset="sysu_mm01").parse_args([*words, "--set", *settings.split()])
     return Run.from_arguments("dfw_crossmodal", Config, arguments)
 

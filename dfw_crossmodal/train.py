@@ -4,12 +4,9 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from typing import Annotated, Literal
 
 import numpy as np
 import torch
-from pydantic import Field
-from pydantic.dataclasses import dataclass
 from torch import Tensor
 from torch.nn import functional
 
@@ -23,60 +20,8 @@ from common.samplers import CrossModalitySampler
 
 from .losses import hetero_centre_triplet, overlap_penalty, triplet
 from .model import CrossModalityNet, Output, model_size
+from .settings import Config
 from .weakening import DynamicFeatureWeakening
-
-Positive = Annotated[int, Field(gt=0)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Rate = Annotated[float, Field(ge=0)]
-AboveZero = Annotated[float, Field(gt=0)]
-
-
-@dataclass(frozen=True)
-class Config:
-    """Types and ranges of the settings; their values and sources stand in config.yaml."""
-
-    height: Annotated[int, Field(ge=32)]
-    width: Annotated[int, Field(ge=32)]
-    padding: Annotated[int, Field(ge=0)]
-    flip_probability: Share
-    erasing_probability: Share
-
-    backbone: str
-    last_stride: Literal[1, 2]
-    pretrained: str
-    dfw: bool
-    dfw_form: Literal["D1", "D2", "D3"]
-    dfw_alpha: Share
-    dfw_beta: Share
-    dfw_gate: Literal["multiply", "sigmoid"]
-    dfw_after: list[Literal["layer2", "layer3"]]
-    sln: bool
-    sln_noise: Rate
-    gem_power: AboveZero
-
-    overlap_weight: Rate
-    separation: AboveZero
-    separation_height: Positive
-    overlap_centre: Literal["soft", "hard"]
-    overlap_temperature: AboveZero
-    centre_weight: Rate
-    centre_margin: Rate
-    triplet_margin: Rate
-    unit_features: bool
-    triplet_mining: Literal["hard", "random"]
-
-    identities_per_batch: Annotated[int, Field(ge=2)]
-    images_per_identity: Annotated[int, Field(ge=1)]
-    num_epochs: Annotated[int, Field(ge=0)]
-    learning_rate: Rate
-    backbone_rate: Rate
-    momentum: Annotated[float, Field(ge=0, lt=1)]
-    weight_decay: Rate
-    warmup_epochs: Annotated[int, Field(ge=0)]
-    decay_epochs: list[Positive]
-
-    precision: Literal["auto", "bf16", "fp16", "fp32"]
-    cache: bool
 
 
 def learning_rate(epoch: int, config: Config) -> float:
@@ -100,12 +45,14 @@ def build_model(config: Config, num_identities: int) -> CrossModalityNet:
     )
 
 
-def build_optimiser(model: CrossModalityNet, config: Config) -> torch.optim.SGD:
-    """Two groups: what the backbone brings, at its share of the rate, and what is new."""
+def build_optimiser(model: CrossModalityNet, config: Config) -> torch.optim.Optimizer:
+    """Two groups: what the backbone brings, at its share of the rate, and what is new. adam: with decoupled decay."""
     backbone = model.parameters_from_backbone()
     known = {id(parameter) for parameter in backbone}
     new = [parameter for parameter in model.parameters() if id(parameter) not in known]
     groups = [{"params": backbone, "rate": config.backbone_rate}, {"params": new, "rate": 1.0}]
+    if config.optimiser == "adam":
+        return torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=config.weight_decay)
     return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay)
 
 
@@ -113,7 +60,7 @@ def augmented(images: Tensor, config: Config, generator: torch.Generator) -> Ten
     """Sec. 4.3: pad and crop, flip, normalise, erase. (B, 3, H, W) uint8 -> float32, channels last."""
     images = augment.pad_and_crop(images, config.padding, generator)
     images = augment.random_flip(images, config.flip_probability, generator)  # mirrors bytes: cheaper, and the same
-    images = augment.normalise(images)
+    images = augment.normalise(augment.random_gray(images, config.gray_probability, generator))
     images = augment.random_erasing(images, config.erasing_probability, generator)
     return images.contiguous(memory_format=torch.channels_last)
 

@@ -121,12 +121,12 @@ def trial_of(name: str) -> str:
 def _draw_if_absent(folder: Path, name: str, size: str) -> None:
     # Imported here: drawing needs the readers, and reading real data needs no drawing.
     from common.datasets.synthetic import make_dataset
-    from common.datasets.synthetic.difficulty import GENERATOR_VERSION
+    from common.datasets.synthetic.difficulty import generator_version
     from common.datasets.synthetic.write import WRITERS
 
     mark = folder / SYNTHETIC_MARK
     if mark.is_file():
-        if json.loads(mark.read_text())["generator_version"] == GENERATOR_VERSION:
+        if json.loads(mark.read_text())["generator_version"] == generator_version(name):
             return
         print(f"{folder} was drawn by another version of the generator: drawing it anew", file=sys.stderr)
     elif name not in WRITERS:

@@ -46,7 +46,7 @@ def gray_levels(
     levels[SCENE : SCENE + len(SCENE_SURFACES)] = [sensor.scene * scene[name] for name in SCENE_SURFACES]
     if modality == "thermal":
         # The camera spreads what it sees over its range: gain and level drift, contrast stays low.
-        levels = 0.5 + (0.62 + 0.25 * (camera.gamma - 1)) * (levels - 0.5) + 0.35 * np.log(exposure)
+        levels = 0.5 + (0.85 + 0.25 * (camera.gamma - 1)) * (levels - 0.5) + 0.35 * np.log(exposure)
     else:
         levels = (levels * camera.exposure * exposure) ** (0.85 * camera.gamma)
         levels = levels / (1 + 0.20 * levels**2)

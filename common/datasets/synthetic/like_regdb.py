@@ -13,8 +13,8 @@ from common.datasets.synthetic.drawing import Job, draw_jobs
 from common.datasets.synthetic.render import Shot, identity
 from common.datasets.synthetic.seeds import PLAN, generator
 
-IMAGES = 10  # of each identity and modality
-SIZES = {"tiny": 8, "demo": 100, "full": 412}  # identities, half of them to train
+# Identities, half of them to train, and images of each in each modality.
+SIZES = {"tiny": (8, 10), "demo": (240, 4), "full": (412, 10)}
 
 FRONT_SHARE = 156 / 412  # of the people of RegDB are seen from the front, the others from behind
 YAW_SPREAD = 0.35  # radians
@@ -26,8 +26,9 @@ def plan_jobs(size: str, seed: int) -> dict[tuple[str, int], list[Job]]:
     """{(Visible | Thermal, identity): every picture: (file name, shot)}."""
     jobs: dict[tuple[str, int], list[Job]] = {}
     rng = generator(seed, PLAN)
-    fronts = rng.random(SIZES[size]) < FRONT_SHARE
-    yaws = np.where(fronts, 0, np.pi) + rng.normal(0, YAW_SPREAD, SIZES[size])
+    persons, images = SIZES[size]
+    fronts = rng.random(persons) < FRONT_SHARE
+    yaws = np.where(fronts, 0, np.pi) + rng.normal(0, YAW_SPREAD, persons)
     number = 0
     for camera, (part, modality) in enumerate(MODALITIES.items()):
         for person, (front, yaw) in enumerate(zip(fronts, yaws.tolist(), strict=True), start=1):
@@ -38,15 +39,15 @@ def plan_jobs(size: str, seed: int) -> dict[tuple[str, int], list[Job]]:
                     f"{stem}_{number + i + 1:05d}_{person}.bmp",
                     Shot(seed, "train", person, camera, len(MODALITIES), i, modality=modality, place=0, yaw=yaw),
                 )
-                for i in range(IMAGES)
+                for i in range(images)
             ]
-            number += IMAGES
+            number += images
     return jobs
 
 
 def plan_trials(size: str, seed: int) -> list[dict[str, list[int]]]:
     """For each trial {train | test: identities}: another half each time."""
-    persons, trials = np.arange(1, SIZES[size] + 1), []
+    persons, trials = np.arange(1, SIZES[size][0] + 1), []
     for trial in range(NUM_TRIALS):
         order = generator(seed, PLAN, 1 + trial).permutation(persons).tolist()
         trials.append({"train": sorted(order[: len(order) // 2]), "test": sorted(order[len(order) // 2 :])})

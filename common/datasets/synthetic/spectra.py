@@ -2,17 +2,19 @@
 
 Near-infrared (about 0.85 um, as SYSU-MM01's night cameras): most dyes are transparent there, so that how bright a cloth
 is says nothing of its colour: it is drawn anew for each person and garment. Skin and leaves are bright, hair is dark.
-Thermal (8 to 14 um, as RegDB's): skin glows, cloth is as warm as its insulation lets through, what is carried and what
-stands around is cool; prints are about as warm as the cloth that they are on.
+Thermal (8 to 14 um, as RegDB's, by day): skin glows, cloth is as warm as its insulation lets through and as the sun
+makes it, which warms dark dyes more than light ones; what is carried and what stands around is cool.
 
-A person's values are the same in every picture. They come from generators of their own, so that nobody's looks in
-visible light depend on them. Values are in [0, 1]: share of the light that is reflected, or 0 coldest to 1 hottest.
+A person's values are the same in every picture. What is drawn comes from generators of their own, so that nobody's
+looks in visible light depend on it. Values are in [0, 1]: share of the light that is reflected, or 0 coldest to 1
+hottest.
 """
 
 from functools import lru_cache
 
 import numpy as np
 
+from common.datasets.synthetic.camera import LUMA
 from common.datasets.synthetic.materials import SCENE_SURFACES
 from common.datasets.synthetic.person import Person
 from common.datasets.synthetic.seeds import PASSER, PERSON, SCENE_SPECTRUM, SPECTRUM, generator
@@ -23,18 +25,29 @@ Tones = dict[str, float]
 
 FAINT_PRINT = 0.15  # share of prints and stripes that nearly vanish in near-infrared, being but a dye
 COMMON_DYE = (0.25, 0.92)  # range of a garment's near-infrared reflectance
+SUNNED = (
+    "upper", "upper_accent", "logo", "lower", "lower_accent", "shoe", "hat", "hat_accent", "backpack",
+    "backpack_accent", "bag", "strap", "handbag",
+)  # fmt: skip
+SUN = 0.24  # how much warmer black cloth gets in the sun than white
 
 
 def person_tones(modality: str, seed: int, key: tuple[int, ...], person: Person) -> Tones:
     """Surface name to value. key: (PERSON, identity), or (PASSER, ...) for somebody without a number."""
-    return _person_tones(modality, seed, key, person.glasses, person.lower == "dress")
+    sunned = tuple(SUN * (1 - float(LUMA @ person.colours[name])) for name in SUNNED)
+    return _person_tones(modality, seed, key, person.glasses, person.lower == "dress", sunned)
 
 
 @lru_cache(maxsize=4096)
-def _person_tones(modality: str, seed: int, key: tuple[int, ...], glasses: bool, dress: bool) -> Tones:
+def _person_tones(
+    modality: str, seed: int, key: tuple[int, ...], glasses: bool, dress: bool, sunned: tuple[float, ...]
+) -> Tones:
     assert key[0] in (PERSON, PASSER)
     rng = generator(seed, SPECTRUM, MODALITIES.index(modality), *key)
-    tones = _reflectances(rng) if modality == "near_infrared" else _temperatures(rng, glasses)
+    if modality == "near_infrared":
+        tones = _reflectances(rng)
+    else:
+        tones = _temperatures(rng, glasses, dict(zip(SUNNED, sunned, strict=True)))
     if dress:  # one cloth
         tones |= {"lower": tones["upper"], "lower_accent": tones["upper_accent"]}
     return tones
@@ -74,32 +87,32 @@ def _beside(rng: np.random.Generator, tone: float) -> float:
     return float(np.clip(tone + (step if up else -step), 0.08, 0.97))
 
 
-def _temperatures(rng: np.random.Generator, glasses: bool) -> Tones:
-    upper, lower = float(rng.uniform(0.40, 0.74)), float(rng.uniform(0.40, 0.76))
+def _temperatures(rng: np.random.Generator, glasses: bool, sunned: Tones) -> Tones:
+    upper, lower = rng.uniform(0.38, 0.54, 2).tolist()  # in the shade
     skin = float(rng.uniform(0.88, 0.97))
-    backpack, bag, handbag = rng.uniform(0.20, 0.40, 3).tolist()
-    shoe, hat = float(rng.uniform(0.28, 0.50)), float(rng.uniform(0.42, 0.58))
-    print_step = rng.uniform(-0.06, 0.06, 4).tolist()
+    backpack, bag, handbag = rng.uniform(0.10, 0.24, 3).tolist()
+    hat = float(rng.uniform(0.40, 0.50))
+    shoe = float(rng.uniform(0.26, 0.36))
     return {
         "skin": skin,
         "hair": float(rng.uniform(0.54, 0.68)),
         "eye": 0.42 if glasses else skin - 0.02,  # glass does not let heat through
-        "upper": upper,
-        "upper_accent": upper + print_step[0],
-        "inner": min(upper + 0.12, 0.85),  # nearer to the body
-        "logo": upper + print_step[1],
-        "lower": lower,
-        "lower_accent": lower + print_step[2],
+        "upper": upper + sunned["upper"],
+        "upper_accent": upper + sunned["upper_accent"],
+        "inner": min(upper + 0.30, 0.85),  # nearer to the body
+        "logo": upper + sunned["logo"],
+        "lower": lower + sunned["lower"],
+        "lower_accent": lower + sunned["lower_accent"],
         "sock": float(rng.uniform(0.50, 0.66)),
-        "shoe": shoe,
+        "shoe": shoe + sunned["shoe"] / 2,  # cooled by the ground
         "sole": shoe - 0.10,
-        "hat": hat,
-        "hat_accent": hat + print_step[3],
-        "backpack": backpack,
-        "backpack_accent": backpack - 0.05,
-        "bag": bag,
-        "strap": float(rng.uniform(0.30, 0.45)),
-        "handbag": handbag,
+        "hat": hat + sunned["hat"],
+        "hat_accent": hat + sunned["hat_accent"],
+        "backpack": backpack + sunned["backpack"],
+        "backpack_accent": backpack + sunned["backpack_accent"],
+        "bag": bag + sunned["bag"],
+        "strap": bag + sunned["strap"],
+        "handbag": handbag + sunned["handbag"],
         "belt": lower - 0.08,
     }
 

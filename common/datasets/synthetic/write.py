@@ -22,7 +22,7 @@ from common.datasets.synthetic import (
     like_regdb,
     like_sysu_mm01,
 )
-from common.datasets.synthetic.difficulty import GENERATOR_VERSION
+from common.datasets.synthetic.difficulty import generator_version
 from common.datasets.synthetic.plan import SIZES
 from common.datasets.synthetic.seeds import people_seed
 from common.errors import UserError
@@ -61,7 +61,7 @@ def make_dataset(
     unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}-unfinished-", dir=folder.parent))
     try:
         unfinished.chmod(0o755)
-        mark = {"like": like, "size": size, "seed": seed, "generator_version": GENERATOR_VERSION}
+        mark = {"like": like, "size": size, "seed": seed, "generator_version": generator_version(like)}
         (unfinished / SYNTHETIC_MARK).write_text(json.dumps(mark, indent=1) + "\n")
         WRITERS[like](unfinished, size, people_seed(like, seed), processes or os.cpu_count() or 1)
         _put_in_place(unfinished, folder)
