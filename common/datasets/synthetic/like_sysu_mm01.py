@@ -41,7 +41,7 @@ class Size:
 SIZES = {
     "tiny": Size(6, 2, 6, 60, 32, 24, 20, 28, 4, 1),
     # Many identities with few images: what carries over from colours to infrared is learned from people, not pictures.
-    "demo": Size(180, 60, 40, 960, 720, 340, 220, 340, 24, 2, least=1),
+    "demo": Size(180, 60, 32, 960, 720, 272, 176, 272, 19, 2, least=1),
     # 56 and 3: those of the official permutations, 301 gallery images of single shot, 112 indoors.
     "full": Size(296, 99, 96, 22_258, 11_909, 3_803, 2_939, 3_836, 56, 3),
 }
