@@ -30,7 +30,7 @@ help:
 	@echo "make reproduce-dfw    dynamic feature weakening (visible-infrared): the same"
 	@echo "make reproduce-mutual deep mutual attention: the same"
 	@echo "make reproduce-fgsam  FGSAM: the same"
-	@echo "make reproduce        all papers, one after another"
+	@echo "make reproduce        all papers, one after another: the plan and the time of all of them first"
 	@echo "make test             all tests and the style check"
 	@echo "make tables           render benchmarks/tables/ anew from the committed records"
 	@echo "make check-data       which data sets are found, counted against the published numbers"
@@ -82,7 +82,8 @@ reproduce-mutual: $(READY)
 reproduce-fgsam: $(READY)
 	@$(call REPRODUCE,fgsam)
 
-reproduce: reproduce-ndmf reproduce-mgre reproduce-dfw reproduce-mutual reproduce-fgsam
+reproduce: $(READY)
+	@$(call REPRODUCE,ndmf_net mgre dfw_crossmodal mutual_attention fgsam)
 
 test: $(READY)
 	$(INTERPRETER) -m ruff check .

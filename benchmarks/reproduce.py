@@ -1,4 +1,4 @@
-"""`python -m benchmarks reproduce PAPER`: run what is missing under runs/, then write runs/tables/PAPER.md.
+"""`python -m benchmarks reproduce PAPER ...`: run what is missing under runs/, then write runs/tables/PAPER.md.
 
 Finished runs are used again, interrupted ones go on from their last epoch. A published record never stands in for a
 run.
@@ -21,7 +21,7 @@ from .estimate import estimate, print_duration
 from .pages import write_local_page
 from .plan import Plan, PlannedRun, make_plan
 from .records import local_records, published_records
-from .spec import load_spec
+from .spec import Paper, load_spec
 
 ASK_ABOVE_SECONDS = 2 * 3600
 WHAT_HAPPENS = {
@@ -34,7 +34,7 @@ WHAT_HAPPENS = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("paper")
+    parser.add_argument("papers", nargs="+", metavar="PAPER")
     parser.add_argument("--scope", choices=("headline", "all"), default="headline")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument(
@@ -53,34 +53,59 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Returns the exit code: 0, or 130 after Ctrl-C. Raises UserError for what its user can mend."""
-    paper = load_spec(arguments.paper)
-    runs = runs_folder()
-    plan = make_plan(
-        paper,
-        scope=arguments.scope,
-        only=arguments.only,
-        seeds=arguments.seeds,
-        data_root=data_root(arguments),
-        device=arguments.device,
-        force=arguments.force,
-    )
-    estimate(plan, local_records(paper.paper, runs), published_records(paper.paper))
-    print(describe(plan), flush=True)
-    if plan.seconds > ASK_ABOVE_SECONDS and not arguments.yes:
+    """Returns the exit code: 0, or 130 after Ctrl-C. Raises UserError for what its user can mend.
+
+    Of several papers all plans stand first, then the papers are run one after another.
+    """
+    plans = make_plans(arguments)
+    seconds = sum(plan.seconds for _, plan in plans)
+    if len(plans) > 1:
+        print(f"\nin all {len(plans)} papers: about {print_duration(seconds)}", flush=True)
+    if seconds > ASK_ABOVE_SECONDS and not arguments.yes:
         raise UserError(
-            f"this takes about {print_duration(plan.seconds)} here: confirm with YES=1 (--yes), or choose less with "
+            f"this takes about {print_duration(seconds)} here: confirm with YES=1 (--yes), or choose less with "
             "ONLY= or SEEDS="
         )
-    try:
-        execute(plan, arguments.gpus)
-        figures.draw_from_runs(paper, plan, runs / "tables" / paper.paper)
-    except KeyboardInterrupt:
-        print("\nstopped; the same command goes on from the last finished epoch", file=sys.stderr)
-        return 130
-    page, summary = write_local_page(paper, runs, source_hash(paper.paper))
-    print(f"\n{summary}\n\nreported, committed and reproduced here: {page}")
+    runs = runs_folder()
+    for paper, plan in plans:
+        try:
+            execute(plan, arguments.gpus)
+            figures.draw_from_runs(paper, plan, runs / "tables" / paper.paper)
+        except KeyboardInterrupt:
+            print("\nstopped; the same command goes on from the last finished epoch", file=sys.stderr)
+            return 130
+        page, summary = write_local_page(paper, runs, source_hash(paper.paper))
+        print(f"\n{summary}\n\nreported, committed and reproduced here: {page}", flush=True)
     return 0
+
+
+def make_plans(arguments: argparse.Namespace) -> list[tuple[Paper, Plan]]:
+    """Each paper with its plan, printed. UserError when not one of them can be run."""
+    root, plans, refused = data_root(arguments), [], []
+    for name in arguments.papers:
+        paper = load_spec(name)
+        try:
+            plan = make_plan(
+                paper,
+                scope=arguments.scope,
+                only=arguments.only,
+                seeds=arguments.seeds,
+                data_root=root,
+                device=arguments.device,
+                force=arguments.force,
+            )
+        except UserError as error:
+            if len(arguments.papers) == 1:
+                raise
+            refused.append(error)
+            print(f"{name} is left out: {error}\n", file=sys.stderr)
+            continue
+        estimate(plan, local_records(name, runs_folder()), published_records(name))
+        print(f"{paper.short}\n{describe(plan)}\n" if len(arguments.papers) > 1 else describe(plan), flush=True)
+        plans.append((paper, plan))
+    if not plans:
+        raise refused[0]
+    return plans
 
 
 def data_root(arguments: argparse.Namespace) -> Path | None:

@@ -94,6 +94,34 @@ def test_more_than_two_hours_are_asked_for(long_plan, monkeypatch, capsys):
     assert "to run" in printed and "left out: x: not there" in printed and "1 of 1 runs to do, about 3.0 h" in printed
 
 
+def test_several_papers_are_planned_before_the_first_is_run(long_plan, monkeypatch, capsys):
+    ran = []
+    monkeypatch.setattr(reproduce, "execute", lambda *_: ran.append(capsys.readouterr().out))
+    monkeypatch.setattr(reproduce.figures, "draw_from_runs", lambda *_: None)
+    monkeypatch.setattr(reproduce, "write_local_page", lambda paper, *_: (Path(f"{paper.paper}.md"), "its table"))
+    parsed = arguments("--yes")
+    parsed.papers = ["ndmf_net", "mgre"]
+    assert reproduce.main(parsed) == 0
+    assert "NDMF-Net\n" in ran[0] and "MGRe\n" in ran[0] and "in all 2 papers: about 6.0 h" in ran[0]
+    assert "ndmf_net.md" in ran[1] and "mgre.md" in capsys.readouterr().out
+
+
+def test_a_paper_whose_data_are_missing_leaves_the_others(long_plan, monkeypatch, capsys):
+    def some(paper, **_):
+        if paper.paper == "dfw_crossmodal":
+            raise UserError("nothing can be run: sysu_mm01 was not found")
+        return long_plan
+
+    monkeypatch.setattr(reproduce, "make_plan", some)
+    parsed = arguments()
+    parsed.papers = ["dfw_crossmodal", "mgre"]
+    assert [paper.paper for paper, _ in reproduce.make_plans(parsed)] == ["mgre"]
+    assert "dfw_crossmodal is left out: nothing can be run" in capsys.readouterr().err
+    parsed.papers = ["dfw_crossmodal"]
+    with pytest.raises(UserError, match="sysu_mm01 was not found"):
+        reproduce.make_plans(parsed)
+
+
 def test_ctrl_c_ends_with_130_and_the_way_on(long_plan, monkeypatch, capsys):
     def interrupted(*_):
         raise KeyboardInterrupt
