@@ -73,14 +73,14 @@ def draw_curves(document: Document, source: Source, file: Path) -> None:
     }
     if not logs:
         return
-    num_epochs = min(len(log) for log in logs.values())
+    num_epochs = max(len(log) for log in logs.values())
     shown = np.unique(np.linspace(0, num_epochs - 1, MAX_TICKS).round().astype(int)).tolist()
     line_figure(
         file,
         x=[position + 1 for position in shown],
         series={
             name if len(document.terms) == 1 else f"{name}, {term.replace('_', ' ')}": [
-                log[position].get(term) for position in shown
+                log[position].get(term) if position < len(log) else None for position in shown
             ]
             for name, log in logs.items()
             for term in document.terms
