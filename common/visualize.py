@@ -233,13 +233,17 @@ def line_figure(
         if name not in series or len(values) != len(x):
             raise UserError(f"{name!r}: {len(values)} values for {len(x)} of x, or not one of: {', '.join(series)}")
     with matplotlib.style.context(["default", STYLE]):
-        figure = Figure(figsize=(5.6, 4.0))
+        crowded = len(series) > 4  # the legend would hide the curves: it goes below them
+        figure = Figure(figsize=(5.6, 4.0 + 0.25 * len(series) * crowded))
         axes = figure.subplots()
         for name, values in series.items():
             error = np.array(deviations[name], dtype=float) if name in deviations else None
             axes.errorbar(x, np.array(values, dtype=float), error, label=name, capsize=3)
         axes.set(xlabel=x_label, ylabel=y_label, title=title, xticks=x)
-        axes.legend()
+        if crowded:
+            figure.legend(loc="outside lower center")
+        else:
+            axes.legend()
         return _write_figure(figure, path)
 
 
