@@ -49,16 +49,21 @@ def flip(images: Tensor, chosen: Tensor) -> Tensor:
     return flipped
 
 
+def gray(images: Tensor) -> Tensor:
+    """Take the colours from every image: all three channels are its luma (ITU-R BT.601)."""
+    weights = torch.tensor(LUMA, device=images.device).view(1, 3, 1, 1)
+    luma = (images.float() * weights).sum(1, keepdim=True)
+    luma = luma if images.is_floating_point() else luma.round()
+    return luma.to(images.dtype).expand(-1, 3, -1, -1).contiguous()
+
+
 def random_gray(images: Tensor, probability: float, generator: torch.Generator) -> Tensor:
-    """Take the colours from each image with the given probability: all channels are its luma (ITU-R BT.601)."""
+    """Take the colours from each image with the given probability."""
     chosen = choose(len(images), probability, generator).nonzero().squeeze(1).to(images.device)
     if len(chosen) == 0:
         return images
-    weights = torch.tensor(LUMA, device=images.device).view(1, 3, 1, 1)
-    luma = (images[chosen].float() * weights).sum(1, keepdim=True)
-    luma = luma if images.is_floating_point() else luma.round()
     images = images.clone()
-    images[chosen] = luma.to(images.dtype).expand(-1, 3, -1, -1)
+    images[chosen] = gray(images[chosen])
     return images
 
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from common import augment
 from common.datasets.base import DataSet, Search, Subset
 from common.evaluation import extract_searches, nearest_answers
 from common.images import ImageStore
 from common.visualize import activation_map, heat_map_sheet, retrieval_sheet
 
 from .evaluate import LoadedRun
+from .train import prepared
 
 NUM_PEOPLE = 3  # of Fig. 1, each in both modalities
 NUM_QUERIES = 5  # of Fig. 6, in each direction (Sec. 4.7)
@@ -43,7 +43,7 @@ def fig1(runs: dict[str, LoadedRun], file: Path) -> dict:
         ]
         for method, loaded in runs.items():
             run = loaded.run
-            inputs = augment.normalise(pixels.to(run.device)).contiguous(memory_format=torch.channels_last)
+            inputs = prepared(pixels.to(run.device), run.config)
             with run.autocast():
                 # With SLN, both sub-networks' channels: what either looks at.
                 features = torch.cat(loaded.model.feature_maps(inputs, modality), dim=1)

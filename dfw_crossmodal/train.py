@@ -65,6 +65,13 @@ def augmented(images: Tensor, config: Config, generator: torch.Generator) -> Ten
     return images.contiguous(memory_format=torch.channels_last)
 
 
+def prepared(images: Tensor, config: Config) -> Tensor:
+    """What the network sees at test time: no colours if it has never seen any. (B, 3, H, W) uint8 -> float32."""
+    if config.gray_probability == 1:
+        images = augment.gray(images)
+    return augment.normalise(images).contiguous(memory_format=torch.channels_last)
+
+
 def losses(
     output: Output, labels: Tensor, visible: Tensor, config: Config, generator: torch.Generator
 ) -> dict[str, Tensor]:
@@ -170,7 +177,7 @@ def embedders(model: CrossModalityNet, run: Run) -> dict[str, Callable[[Tensor],
 
     def embedder(modality: str) -> Callable[[Tensor], Tensor]:
         def embed(images: Tensor) -> Tensor:
-            inputs = augment.normalise(images.to(run.device)).contiguous(memory_format=torch.channels_last)
+            inputs = prepared(images.to(run.device), run.config)
             with run.autocast():
                 return model.embed(inputs, modality)
 
