@@ -49,22 +49,31 @@ def flip(images: Tensor, chosen: Tensor) -> Tensor:
     return flipped
 
 
-def gray(images: Tensor) -> Tensor:
-    """Take the colours from every image: all three channels are its luma (ITU-R BT.601)."""
-    weights = torch.tensor(LUMA, device=images.device).view(1, 3, 1, 1)
-    luma = (images.float() * weights).sum(1, keepdim=True)
-    luma = luma if images.is_floating_point() else luma.round()
-    return luma.to(images.dtype).expand(-1, 3, -1, -1).contiguous()
+def gray(images: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Make all three channels the sum of the three, weighted: their luma (ITU-R BT.601), or by weights (B, 3)."""
+    weights = torch.tensor(LUMA).expand(len(images), 3) if weights is None else weights
+    mixed = (images.float() * weights.to(images.device).view(-1, 3, 1, 1)).sum(1, keepdim=True)
+    mixed = mixed if images.is_floating_point() else mixed.round()
+    return mixed.to(images.dtype).expand(-1, 3, -1, -1).contiguous()
 
 
-def random_gray(images: Tensor, probability: float, generator: torch.Generator) -> Tensor:
-    """Take the colours from each image with the given probability."""
-    chosen = choose(len(images), probability, generator).nonzero().squeeze(1).to(images.device)
-    if len(chosen) == 0:
+def random_channel_mix(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Gray images, each by weights of its own: any that are positive and sum to 1, all alike probable."""
+    weights = -torch.rand(len(images), 3, generator=generator).clamp_min(1e-6).log()  # of a flat Dirichlet distribution
+    return gray(images, weights / weights.sum(1, keepdim=True))
+
+
+def random_tone(images: Tensor, gamma_spread: float, gain_spread: float, generator: torch.Generator) -> Tensor:
+    """Another exposure for each image: v becomes gain * v ** gamma, for values v from 0 to 1, cut off at 1.
+
+    The spreads are the standard deviations of the logarithms of both, whose means are 0. images: uint8.
+    """
+    if gamma_spread == gain_spread == 0:
         return images
-    images = images.clone()
-    images[chosen] = gray(images[chosen])
-    return images
+    draws = torch.randn(2, len(images), 1, generator=generator)
+    gamma, gain = (gamma_spread * draws[0]).exp(), (gain_spread * draws[1]).exp()
+    tables = (gain * torch.linspace(0, 1, 256) ** gamma * 255).clamp(max=255).round().to(images)  # (B, 256)
+    return torch.stack([table[image.long()] for table, image in zip(tables, images, strict=True)])
 
 
 def pad_and_crop(images: Tensor, padding: int, generator: torch.Generator) -> Tensor:

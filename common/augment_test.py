@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 
@@ -61,21 +63,51 @@ def test_erasing_sets_one_rectangle_of_the_asked_area():
         assert 0.085 <= height * width / (64 * 32) <= 0.215  # the bounds, and rounding to whole pixels
 
 
-def test_gray_images_are_their_luma_and_the_others_keep_their_colours():
-    images = torch.randint(0, 256, (300, 3, 4, 2), dtype=torch.uint8, generator=generator())
-    changed = augment.random_gray(images, 0.5, generator(1))
-    assert changed.dtype == torch.uint8 and not torch.equal(changed, images)
+def test_gray_images_are_their_luma():
+    images = torch.randint(0, 256, (30, 3, 4, 2), dtype=torch.uint8, generator=generator())
+    changed = augment.gray(images)
+    assert changed.dtype == torch.uint8 and changed.shape == images.shape
     red, green, blue = images.double().unbind(1)
-    luma = 0.299 * red + 0.587 * green + 0.114 * blue
-    gray = torch.tensor([not torch.equal(one, other) for one, other in zip(changed, images, strict=True)])
-    assert 120 <= int(gray.sum()) <= 180  # 150 expected, standard deviation 8.7
-    for channel in changed[gray].double().unbind(1):
-        assert (channel - luma[gray]).abs().max() <= 0.501
+    for channel in changed.double().unbind(1):
+        assert (channel - (0.299 * red + 0.587 * green + 0.114 * blue)).abs().max() <= 0.501
+
+
+def test_gray_by_weights_is_their_sum():
+    images = torch.tensor([[10.0, 20, 40], [10, 20, 40]]).view(2, 3, 1, 1)
+    changed = augment.gray(images, torch.tensor([[0.5, 0.5, 0], [0, 0.25, 0.75]]))
+    assert changed[:, :, 0, 0].tolist() == [[15.0] * 3, [35.0] * 3]
+
+
+def test_mixed_channels_have_every_mixture_and_no_colour():
+    pure = torch.eye(3).view(3, 3, 1, 1).repeat(4000, 1, 1, 1)  # what becomes of pure red is the weight of red
+    changed = augment.random_channel_mix(pure, generator(3))
+    assert torch.equal(changed[:, 0], changed[:, 1]) and torch.equal(changed[:, 1], changed[:, 2])
+    weights = changed[:, 0, 0, 0].view(4000, 3)  # each image has its own, so a row is three draws, not one
+    for colour in weights.unbind(1):  # each is distributed as Beta(1, 2): mean 1/3, P(w < t) = 1 - (1 - t)^2
+        assert abs(float(colour.mean()) - 1 / 3) < 0.02
+        assert abs(float((colour < 0.5).float().mean()) - 0.75) < 0.03
     colourless = torch.full((4, 3, 2, 2), 77, dtype=torch.uint8)
-    assert torch.equal(augment.random_gray(colourless, 1.0, generator()), colourless)
+    assert torch.equal(augment.random_channel_mix(colourless, generator()), colourless)
 
 
-@pytest.mark.parametrize("name", ["random_flip", "random_gray", "random_erasing"])
+def test_tones_follow_a_gain_and_a_power_of_each_image():
+    ramp = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16).expand(500, 3, -1, -1)
+    changed = augment.random_tone(ramp, 0.3, 0.2, generator(2))
+    assert changed.dtype == torch.uint8 and torch.equal(changed[:, 0], changed[:, 2])
+    curves = changed[:, 0].flatten(1).double() / 255
+    low, middle = curves[:, 64], curves[:, 128]  # below the cut at 1 for nearly all
+    usable = (middle < 1) & (low > 0.02)
+    gamma = (middle[usable] / low[usable]).log() / math.log(2)
+    gain = middle[usable] / (128 / 255) ** gamma
+    assert usable.float().mean() > 0.97
+    assert abs(float(gamma.log().mean())) < 0.04 and abs(float(gamma.log().std()) - 0.3) < 0.03
+    assert abs(float(gain.log().mean())) < 0.04 and abs(float(gain.log().std()) - 0.2) < 0.03
+    plain = gain[0] * (torch.arange(256) / 255) ** gamma[0]  # of an image, but for its power's rounding
+    assert (curves[usable][0] - plain.clamp(max=1)).abs().max() < 0.02
+    assert torch.equal(augment.random_tone(ramp, 0, 0, generator()), ramp)
+
+
+@pytest.mark.parametrize("name", ["random_flip", "random_erasing"])
 def test_probability_zero_changes_nothing(name):
     images = torch.rand(16, 3, 8, 4, generator=generator())
     assert torch.equal(getattr(augment, name)(images, 0.0, generator()), images)

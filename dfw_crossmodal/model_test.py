@@ -371,10 +371,10 @@ def coloured_people(tmp_path):
     return tmp_path
 
 
-def a_run(folder, variant, gray=0):
+def a_run(folder, variant, colours="kept"):
     words = f"--demo --variant {variant} --device cpu --data-root {folder} --run-dir {folder}/run-{variant}".split()
     settings = "num_epochs=1 identities_per_batch=3 images_per_identity=2 height=64 width=32 padding=0 cache=false"
-    settings += f" gray_probability={gray}"
+    settings += f" colours={colours} gamma_spread=0 gain_spread=0"
     arguments = command_line("x", dataset="sysu_mm01").parse_args([*words, "--set", *settings.split()])
     return Run.from_arguments("dfw_crossmodal", Config, arguments)
 
@@ -415,9 +415,9 @@ def test_each_stream_receives_its_own_modality(coloured_people, monkeypatch):
         seen[stream].clear()
 
 
-@pytest.mark.parametrize(("gray", "told_apart"), [(0, True), (0.5, True), (1, False)])
-def test_a_network_that_never_saw_colours_gets_none_at_test_time(coloured_people, gray, told_apart):
-    run = a_run(coloured_people, "baseline", gray)
+@pytest.mark.parametrize(("colours", "told_apart"), [("kept", True), ("luma", False), ("mixed", False)])
+def test_a_network_that_never_saw_colours_gets_none_at_test_time(coloured_people, colours, told_apart):
+    run = a_run(coloured_people, "baseline", colours)
     embed = embedders(build_model(run.config, run.dataset.train.num_identities).eval(), run)["visible"]
     coloured = torch.tensor([200, 60, 90], dtype=torch.uint8).view(1, 3, 1, 1).expand(1, 3, 64, 32)
     luma = torch.full((1, 3, 64, 32), round(0.299 * 200 + 0.587 * 60 + 0.114 * 90), dtype=torch.uint8)

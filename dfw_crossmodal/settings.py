@@ -20,7 +20,9 @@ class Config:
     padding: Annotated[int, Field(ge=0)]
     flip_probability: Share
     erasing_probability: Share
-    gray_probability: Share
+    colours: Literal["kept", "luma", "mixed"]
+    gamma_spread: Rate
+    gain_spread: Rate
 
     backbone: str
     last_stride: Literal[1, 2]

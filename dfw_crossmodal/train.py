@@ -60,14 +60,18 @@ def augmented(images: Tensor, config: Config, generator: torch.Generator) -> Ten
     """Sec. 4.3: pad and crop, flip, normalise, erase. (B, 3, H, W) uint8 -> float32, channels last."""
     images = augment.pad_and_crop(images, config.padding, generator)
     images = augment.random_flip(images, config.flip_probability, generator)  # mirrors bytes: cheaper, and the same
-    images = augment.normalise(augment.random_gray(images, config.gray_probability, generator))
-    images = augment.random_erasing(images, config.erasing_probability, generator)
+    if config.colours == "mixed":
+        images = augment.random_channel_mix(images, generator)
+    elif config.colours == "luma":
+        images = augment.gray(images)
+    images = augment.random_tone(images, config.gamma_spread, config.gain_spread, generator)
+    images = augment.random_erasing(augment.normalise(images), config.erasing_probability, generator)
     return images.contiguous(memory_format=torch.channels_last)
 
 
 def prepared(images: Tensor, config: Config) -> Tensor:
     """What the network sees at test time: no colours if it has never seen any. (B, 3, H, W) uint8 -> float32."""
-    if config.gray_probability == 1:
+    if config.colours != "kept":
         images = augment.gray(images)
     return augment.normalise(images).contiguous(memory_format=torch.channels_last)
 
