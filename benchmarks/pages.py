@@ -117,6 +117,9 @@ def index(folder: Path = BENCHMARKS) -> str:
         "",
         "[The papers' models side by side](tables/comparison.md), on the same pictures with the same budget.",
         "",
+        "Scope: `headline` is what a paper's own target makes, `together` what `make reproduce` adds to it, `all` what "
+        "`SCOPE=all` makes.",
+        "",
     ]
     for name in known_papers():
         paper = load_spec(name)

@@ -14,7 +14,7 @@ from common.provenance import source_hash
 from common.runs import Run, read_json
 
 from .floors import PROGRAMS
-from .spec import Document, Paper, Row, RunSpec
+from .spec import SCOPES, Document, Paper, Row, RunSpec
 
 
 @dataclass
@@ -61,7 +61,8 @@ def chosen_documents(paper: Paper, scope: str, only: Sequence[str]) -> list[Docu
     """The documents in the scope, or those that `only` names."""
     if only:
         return [document for document in paper.documents if document.id in only]
-    return [document for document in paper.documents if scope == "all" or document.scope == "headline"]
+    wanted = SCOPES[: SCOPES.index(scope) + 1]
+    return [document for document in paper.documents if document.scope in wanted]
 
 
 def chosen_rows(paper: Paper, scope: str, only: Sequence[str], *, demo: bool) -> list[tuple[Row, str, Document]]:

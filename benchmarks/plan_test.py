@@ -9,8 +9,8 @@ import pytest
 from benchmarks import estimate as estimates
 from benchmarks import plan as plans
 from benchmarks.estimate import estimate, measured_rate, print_duration
-from benchmarks.plan import chosen_rows, make_plan
-from benchmarks.spec import load_spec
+from benchmarks.plan import chosen_documents, chosen_rows, make_plan
+from benchmarks.spec import SCOPES, load_spec
 from common.datasets.base import DataSet, Sample, Search, Subset
 from common.errors import UserError
 from common.provenance import source_hash
@@ -56,6 +56,13 @@ def test_each_run_is_planned_once_though_several_documents_ask_for_it(market):
     assert names(plan) == ["demo-counts-s0", *(f"demo-{name}-s0" for name in variants), *floors]
     assert plan.left_out == []
     assert plan.trained("sam").name == "market1501-demo-sam-s0" and plan.trained("sam").images == 12 * 12
+
+
+def test_each_scope_has_what_the_narrower_ones_have():
+    paper = load_spec("fgsam")
+    ids = {scope: {document.id for document in chosen_documents(paper, scope, ())} for scope in SCOPES}
+    assert ids["together"] - ids["headline"] == {"same_budget"}
+    assert ids["headline"] < ids["together"] < ids["all"] == {document.id for document in paper.documents}
 
 
 def test_scope_all_adds_the_sweep_that_fits_the_size_and_at_demo_size_the_other_data_sets(market):

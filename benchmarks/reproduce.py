@@ -82,12 +82,13 @@ def main(arguments: argparse.Namespace) -> int:
 def make_plans(arguments: argparse.Namespace) -> list[tuple[Paper, Plan]]:
     """Each paper with its plan, printed. UserError when not one of them can be run."""
     root, plans, refused = data_root(arguments), [], []
+    together = arguments.scope == "headline" and len(arguments.papers) > 1
     for name in arguments.papers:
         paper = load_spec(name)
         try:
             plan = make_plan(
                 paper,
-                scope=arguments.scope,
+                scope="together" if together else arguments.scope,
                 only=arguments.only,
                 seeds=arguments.seeds,
                 data_root=root,

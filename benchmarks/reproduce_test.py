@@ -106,6 +106,16 @@ def test_several_papers_are_planned_before_the_first_is_run(long_plan, monkeypat
     assert "ndmf_net.md" in ran[1] and "mgre.md" in capsys.readouterr().out
 
 
+def test_several_papers_are_also_compared(long_plan, monkeypatch):
+    scopes = []
+    monkeypatch.setattr(reproduce, "make_plan", lambda paper, *, scope, **_: scopes.append(scope) or long_plan)
+    for papers, more in ((["ndmf_net"], ()), (["ndmf_net", "mgre"], ()), (["ndmf_net", "mgre"], ("--scope", "all"))):
+        parsed = arguments(*more)
+        parsed.papers = papers
+        reproduce.make_plans(parsed)
+    assert scopes == ["headline", "together", "together", "all", "all"]
+
+
 def test_a_paper_whose_data_are_missing_leaves_the_others(long_plan, monkeypatch, capsys):
     def some(paper, **_):
         if paper.paper == "dfw_crossmodal":

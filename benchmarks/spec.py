@@ -82,13 +82,17 @@ class Row(Strict):
         return self.only is None or (self.only == "demo") == (kind == "demo")
 
 
+SCOPES = ("headline", "together", "all")  # each has what those before it have; together: of several papers at once
+Scope = Literal["headline", "together", "all"]
+
+
 class Document(Strict):
     """One table or figure."""
 
     id: str
     name: str
     kind: Literal["table", "counts", "sweep", "curves", "heat_maps", "retrieval", "picture"]
-    scope: Literal["headline", "all"]
+    scope: Scope  # the narrowest that has it
     caption: str
     dataset: str | None = None
     average_precision: Literal["step", "trapezoid"] | None = None  # the estimator behind our mAP
