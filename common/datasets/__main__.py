@@ -15,7 +15,7 @@ from tabulate import tabulate
 from common.datasets import MODULES, READERS, cuhk03, find_folder, open_dataset, reader_of, synthetic_folder
 from common.datasets.base import DataSet
 from common.datasets.synthetic import make_dataset
-from common.datasets.synthetic.plan import SIZES
+from common.datasets.synthetic.splits import SIZES
 from common.datasets.synthetic.write import WRITERS
 from common.errors import UserError, command
 from common.visualize import sample_sheet

@@ -5,18 +5,17 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from common.datasets.synthetic.camera import Camera, cameras, develop, visible_palette
+from common.datasets.synthetic.cameras.camera import Camera, cameras, develop, visible_palette
 from common.datasets.synthetic.canvas import NEUTRAL, SCALE, Canvas
-from common.datasets.synthetic.figure import Figure, pose_figure
-from common.datasets.synthetic.framing import background
-from common.datasets.synthetic.joints import figure_joints
 from common.datasets.synthetic.materials import COMPANION, SCENE, SCENE_SURFACES, SLOTS
-from common.datasets.synthetic.person import Person, sample_person
-from common.datasets.synthetic.pose import View, sample_gait
-from common.datasets.synthetic.render import OBJECTS, SCENES_PER_CAMERA, draw_with_shadow, place
-from common.datasets.synthetic.scene import scene_colours
+from common.datasets.synthetic.people.drawing import draw_with_shadow
+from common.datasets.synthetic.people.figure import Figure, pose_figure
+from common.datasets.synthetic.people.joints import figure_joints
+from common.datasets.synthetic.people.person import Person, sample_person
+from common.datasets.synthetic.people.pose import View, sample_gait
+from common.datasets.synthetic.scenes.scene import SCENES_PER_CAMERA, background, place, scene_colours
+from common.datasets.synthetic.scenes.things import OBJECTS, draw_thing
 from common.datasets.synthetic.seeds import PASSER, PHOTOGRAPH, generator
-from common.datasets.synthetic.things import draw_thing
 
 WIDTH, HEIGHT = 256, 192
 NUM_CAMERAS = 24

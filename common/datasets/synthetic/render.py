@@ -11,29 +11,21 @@ import numpy as np
 from PIL import Image
 
 from common.datasets.poses import COCO_JOINTS
-from common.datasets.synthetic.camera import Camera, cameras, develop, visible_palette
+from common.datasets.synthetic.cameras.camera import Camera, cameras, develop, visible_palette
+from common.datasets.synthetic.cameras.framing import CROP_HEIGHT, CROP_WIDTH, frame_person
+from common.datasets.synthetic.cameras.gray_camera import develop_gray, gray_levels
+from common.datasets.synthetic.cameras.spectra import person_tones, scene_tones
 from common.datasets.synthetic.canvas import NEUTRAL, Canvas
-from common.datasets.synthetic.difficulty import (
-    COMPANION_RATE,
-    EXPOSURE_SPREAD,
-    FRAME_EXPOSURE_SPREAD,
-    OBJECT_RATE,
-)
-from common.datasets.synthetic.figure import Figure, draw_figure, pose_figure
-from common.datasets.synthetic.framing import CROP_HEIGHT, CROP_WIDTH, background, frame_person
-from common.datasets.synthetic.gray_camera import develop_gray, gray_levels
-from common.datasets.synthetic.joints import figure_joints
+from common.datasets.synthetic.difficulty import COMPANION_RATE, EXPOSURE_SPREAD, FRAME_EXPOSURE_SPREAD, OBJECT_RATE
 from common.datasets.synthetic.materials import COMPANION, Colour
-from common.datasets.synthetic.person import Person, sample_person
-from common.datasets.synthetic.pose import View, sample_gait
-from common.datasets.synthetic.scene import Scene, make_scene, scene_colours
-from common.datasets.synthetic.seeds import FRAME, PASSER, PERSON, PLACE, TRACK, generator
-from common.datasets.synthetic.spectra import person_tones, scene_tones
-from common.datasets.synthetic.things import draw_thing
-
-SCENES_PER_CAMERA = 8  # in each of training and test
-
-OBJECTS = ("pole", "bin", "bicycle", "bush", "car", "sign", "rail")
+from common.datasets.synthetic.people.drawing import draw_with_shadow
+from common.datasets.synthetic.people.figure import Figure, pose_figure
+from common.datasets.synthetic.people.joints import figure_joints
+from common.datasets.synthetic.people.person import Person, identity, sample_person
+from common.datasets.synthetic.people.pose import View, sample_gait
+from common.datasets.synthetic.scenes.scene import SCENES_PER_CAMERA, Scene, background, place, scene_colours
+from common.datasets.synthetic.scenes.things import OBJECTS, draw_thing
+from common.datasets.synthetic.seeds import FRAME, PASSER, PERSON, TRACK, generator
 
 
 @dataclass(frozen=True)
@@ -66,18 +58,6 @@ class Picture:
     pixels: Image.Image
     joints: np.ndarray
     quality: int
-
-
-@lru_cache(maxsize=4096)
-def identity(seed: int, person: int) -> Person:
-    """The identity with this number: the same in every camera and subset."""
-    return sample_person(generator(seed, PERSON, person))
-
-
-@lru_cache(maxsize=256)
-def place(seed: int, split: str, camera: int, number: int, indoor: bool = False) -> Scene:
-    """One of the places that a camera shows, `number` below SCENES_PER_CAMERA."""
-    return make_scene(generator(seed, PLACE, int(split == "test"), camera, number), indoor)
 
 
 @dataclass(frozen=True)
@@ -149,7 +129,9 @@ def render(shot: Shot) -> Picture:
     yaw = (track.yaw if shot.yaw is None else shot.yaw) + float(rng.normal(0, 0.15))
     view = frame_person(shot.box, camera, yaw, rng)
 
-    canvas = Canvas(background(track.scene, rng), Image.new("L", (CROP_WIDTH, CROP_HEIGHT), NEUTRAL))
+    canvas = Canvas(
+        background(track.scene, rng, CROP_WIDTH, CROP_HEIGHT), Image.new("L", (CROP_WIDTH, CROP_HEIGHT), NEUTRAL)
+    )
     draw_companion = track.companion is not None and rng.random() < 0.8
     companion = _companion(track, camera, view, rng) if draw_companion else None
     if companion and not track.companion_before:
@@ -209,16 +191,3 @@ def _companion(track: Track, camera: Camera, view: View, rng: np.random.Generato
     foot = view.y + (4 if track.companion_before else -view.height * float(rng.uniform(0.03, 0.2)))
     other = View(track.yaw + float(rng.normal(0, 0.6)), view.pitch, x, foot, scale * view.height, view.stretch)
     return pose_figure(person, sample_gait(rng, False), other, COMPANION, camera.lit_side)
-
-
-def draw_with_shadow(canvas: Canvas, figure: Figure) -> None:
-    """A person with the shadow at the feet."""
-    view = figure.view
-    half = 0.16 * view.height
-    shift = -0.1 * view.height * figure.lit_side
-    rim = [(view.x + shift + half * c, view.y - 0.01 * view.height + 0.22 * half * s) for c, s in _RING]
-    canvas.shadow(rim, 84)
-    draw_figure(canvas, figure)
-
-
-_RING = [(float(np.cos(angle)), float(np.sin(angle))) for angle in np.linspace(0, 2 * np.pi, 13)[:-1]]

@@ -1,6 +1,6 @@
 """Writes a synthetic data set to disk in the layout of a real one. `WRITERS` has one function for each layout.
 
-A layout is a module like_*.py with `write(folder, size, seed, processes)`, which fills a folder that exists, and a plan
+A layout is a module of layouts/ with `write(folder, size, seed, processes)`, which fills a folder that exists, and a plan
 of its pictures that can be made, and counted, without drawing them. `seed` is the data set's own (seeds.py).
 """
 
@@ -12,30 +12,30 @@ from collections.abc import Callable
 from pathlib import Path
 
 from common.datasets.base import SYNTHETIC_MARK
-from common.datasets.synthetic import (
-    like_coco_keypoints,
-    like_cuhk03,
-    like_dukemtmcreid,
-    like_market1501,
-    like_msmt17,
-    like_peta,
-    like_regdb,
-    like_sysu_mm01,
-)
 from common.datasets.synthetic.difficulty import generator_version
-from common.datasets.synthetic.plan import SIZES
+from common.datasets.synthetic.layouts import (
+    coco_keypoints,
+    cuhk03,
+    dukemtmcreid,
+    market1501,
+    msmt17,
+    peta,
+    regdb,
+    sysu_mm01,
+)
 from common.datasets.synthetic.seeds import people_seed
+from common.datasets.synthetic.splits import SIZES
 from common.errors import UserError
 
 WRITERS: dict[str, Callable[[Path, str, int, int], None]] = {
-    "market1501": like_market1501.write,
-    "dukemtmcreid": like_dukemtmcreid.write,
-    "msmt17": like_msmt17.write,
-    "cuhk03": like_cuhk03.write,
-    "sysu_mm01": like_sysu_mm01.write,
-    "regdb": like_regdb.write,
-    "peta": like_peta.write,
-    "coco_keypoints": like_coco_keypoints.write,
+    "market1501": market1501.write,
+    "dukemtmcreid": dukemtmcreid.write,
+    "msmt17": msmt17.write,
+    "cuhk03": cuhk03.write,
+    "sysu_mm01": sysu_mm01.write,
+    "regdb": regdb.write,
+    "peta": peta.write,
+    "coco_keypoints": coco_keypoints.write,
 }
 
 

@@ -1,7 +1,5 @@
 """Synthetic data sets on disk: counts, bytes, attributes and joints, read back by the reader of the real one."""
 
-from collections import Counter
-
 import numpy as np
 import pytest
 import scipy.io
@@ -11,8 +9,8 @@ from common.datasets import market1501
 from common.datasets.attributes import read_market_attributes
 from common.datasets.poses import read_poses
 from common.datasets.synthetic import make_dataset
-from common.datasets.synthetic.plan import SIZES, plan
-from common.datasets.synthetic.render import identity
+from common.datasets.synthetic.people.person import identity
+from common.datasets.synthetic.splits import SIZES
 from common.errors import UserError
 
 
@@ -47,43 +45,6 @@ def test_is_read_as_market1501_with_the_counts_of_its_size(tiny):
     assert (tiny / "bounding_box_train" / "Thumbs.db").is_file()
     for sample in dataset.train.samples:
         assert Image.open(sample.path).size == (64, 128)
-
-
-@pytest.mark.parametrize(("name", "seed"), [("tiny", 0), ("tiny", 1), ("tiny", 2), ("demo", 0), ("full", 0)])
-def test_the_plan_keeps_its_promises(name, seed):
-    size, shots = SIZES[name], plan(SIZES[name], seed)
-    counts = Counter((shot.subset, min(shot.person, 1)) for shot in shots)
-    assert counts == {
-        ("train", 1): size.train,
-        ("query", 1): size.query,
-        ("gallery", 1): size.gallery,
-        ("gallery", 0): size.distractors,
-        ("gallery", -1): size.junk,
-        ("drawn", 1): size.drawn,
-    }
-    names = Counter((s.subset, s.person, s.camera, s.sequence, s.frame, s.detection) for s in shots)
-    assert max(names.values()) == 1, "two pictures would have one file name"
-    queries = [(s.person, s.camera) for s in shots if s.subset == "query"]
-    assert len(set(queries)) == len(queries), "one query for each identity and camera"
-    assert len({person for person, _ in queries}) == size.test_identities
-    gallery = {(s.person, s.camera) for s in shots if s.subset == "gallery"}
-    seen = Counter(person for person, _ in gallery)
-    for person, camera in queries:
-        assert seen[person] > ((person, camera) in gallery), "a query needs a match in another camera"
-    frames = {(s.person, s.index) for s in shots if s.subset != "drawn"}
-    assert all((s.person, s.index) in frames for s in shots if s.subset == "drawn")
-    drawn = {(s.person, s.camera) for s in shots if s.subset == "drawn"}
-    assert set(queries) <= drawn, "multi-query needs a drawn box for every query"
-
-
-def test_full_has_the_published_counts():
-    size = SIZES["full"]
-    total = size.gallery + size.junk + size.distractors
-    published = market1501.PUBLISHED["market1501"]
-    assert (size.train, size.train_identities) == published["train"][:2]
-    assert (size.query, size.test_identities) == published["query"][:2]
-    assert total == published["gallery"][0]
-    assert size.drawn == published["multi_query"][0]
 
 
 def test_attributes_are_those_of_the_people_drawn_and_halves_order_fields_differently(tiny):
@@ -136,7 +97,7 @@ def test_an_interrupted_run_leaves_nothing(tmp_path, monkeypatch):
     def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("common.datasets.synthetic.like_market1501.write_poses", stop)
+    monkeypatch.setattr("common.datasets.synthetic.layouts.market1501.write_poses", stop)
     with pytest.raises(KeyboardInterrupt):
         make_dataset(tmp_path / "market1501", size="tiny", processes=1)
     assert list(tmp_path.iterdir()) == []

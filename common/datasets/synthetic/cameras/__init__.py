@@ -1,0 +1,1 @@
+"""How an image is seen: colour casts, spectra, noise, viewpoint and crop."""

@@ -1,0 +1,1 @@
+"""Who is in an image: identities, their poses, and how a figure is drawn."""

@@ -1,0 +1,1 @@
+"""Where an image is taken: places and the objects in them."""
