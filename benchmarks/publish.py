@@ -76,7 +76,7 @@ def numbers(scores: dict) -> Iterator[float]:
 def real_data_objections(record: dict) -> list[str]:
     """Numbers on real data are only worth committing when anyone can tell what made them."""
     found = []
-    for subset, (published, *_) in READERS[record["dataset"]].PUBLISHED[record["dataset"]].items():
+    for subset, (published, *_) in READERS[record["dataset"]].OFFICIAL_COUNTS[record["dataset"]].items():
         images = record["data"]["counts"].get(subset, {"images": published})["images"]  # multi_query may be absent
         if images != published:
             found.append(f"{subset} has {images:,} images, published are {published:,}")

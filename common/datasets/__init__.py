@@ -5,7 +5,7 @@ One more data set is one more module like market1501.py and one more entry in MO
 * NAME, the layout's name, which is also the synthetic data set's folder;
 * FOLDER_NAMES below a data root, and LANDMARKS, any of which tells that a folder is the data set itself;
 * LAYOUT, what an error message shows;
-* PUBLISHED, {name: {subset: (images, identities, cameras)}}, a name for each way to use the data set, the usual first;
+* OFFICIAL_COUNTS, {name: {subset: (images, identities, cameras)}}, a name for each way to use the data set, the usual first;
   subsets and counts that were not published are left out, the latter as None;
 * read(folder, name) -> DataSet;
 * TRIALS, where each of several names is a trial whose mean papers report (RegDB).
@@ -57,7 +57,7 @@ MODULES: tuple[ModuleType, ...] = (
     csv_file,
 )
 
-READERS: dict[str, ModuleType] = {name: module for module in MODULES for name in module.PUBLISHED}
+READERS: dict[str, ModuleType] = {name: module for module in MODULES for name in module.OFFICIAL_COUNTS}
 
 
 def open_dataset(name: str, root: Path | None = None, *, size: str = "demo") -> DataSet:

@@ -72,7 +72,7 @@ def _check_all(root: str | Path | None) -> int:
     """Each layout once: the other names of a module read the same images in other lists, but for CUHK03's two boxes."""
     outcomes = []
     for module in MODULES:
-        outcomes.append(_check(next(iter(module.PUBLISHED)), root))
+        outcomes.append(_check(next(iter(module.OFFICIAL_COUNTS)), root))
         if module is cuhk03 and outcomes[-1] != "absent":
             outcomes.append(_check(cuhk03.LABELED, root))
     return 0 if "read" in outcomes and "unreadable" not in outcomes else 2
@@ -91,7 +91,7 @@ def _check(name: str, root: str | Path | None) -> str:
         try:
             dataset = reader.read(folder, name)
             print(_table(dataset))
-            print("\n".join([*dataset.notes, *differences(dataset, reader.PUBLISHED[name])]) + "\n")
+            print("\n".join([*dataset.notes, *differences(dataset, reader.OFFICIAL_COUNTS[name])]) + "\n")
         except UserError as error:
             print(f"error: {error}\n", file=sys.stderr)
             outcome = "unreadable"

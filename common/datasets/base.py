@@ -133,7 +133,7 @@ class DataSet:
         }
 
 
-def kind_of(folder: Path) -> str:
+def data_kind(folder: Path) -> str:
     """`real`, or the size named in the folder's synthetic mark."""
     mark = folder / SYNTHETIC_MARK
     return json.loads(mark.read_text())["size"] if mark.is_file() else "real"

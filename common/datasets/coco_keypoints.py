@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from common.datasets.base import DataSet, Sample, Subset, kind_of
+from common.datasets.base import DataSet, Sample, Subset, data_kind
 from common.datasets.list_files import refuse_missing
 from common.datasets.poses import COCO_JOINTS
 from common.errors import UserError
@@ -29,7 +29,7 @@ coco_keypoints/                          (or coco/, COCO/, coco2017/)
   val2017/"""
 
 # Images; people are not identified across images, and cameras are unknown.
-PUBLISHED = {NAME: {"train": (118_287, None, None), "val": (5_000, None, None)}}
+OFFICIAL_COUNTS = {NAME: {"train": (118_287, None, None), "val": (5_000, None, None)}}
 
 SPLITS = ("train", "val")
 
@@ -70,7 +70,7 @@ def read(folder: Path, name: str = NAME) -> DataSet:
         samples = tuple(Sample(folder / f"{split}2017" / file, number, 0) for file, number in images)
         refuse_missing((sample.path for sample in samples), path)
         subsets[split] = Subset(split, samples)
-    return DataSet(name, folder, subsets, (), kind_of(folder))
+    return DataSet(name, folder, subsets, (), data_kind(folder))
 
 
 def read_people(folder: Path, split: str) -> list[PersonInstance]:

@@ -11,7 +11,7 @@ not an integer, all are names, and get the numbers from 0 of their sorted order.
 import csv
 from pathlib import Path
 
-from common.datasets.base import DataSet, Sample, Subset, kind_of
+from common.datasets.base import DataSet, Sample, Subset, data_kind
 from common.datasets.list_files import refuse_missing
 from common.datasets.market_layout import single_query
 from common.errors import UserError
@@ -27,7 +27,7 @@ csv/                      (or the folder itself as the data root)
                           images/ben_2.jpg,ben,2,query
   images/                 wherever the paths point"""
 
-PUBLISHED: dict[str, dict] = {NAME: {}}  # a user's own: there is nothing to compare with
+OFFICIAL_COUNTS: dict[str, dict] = {NAME: {}}  # a user's own: there is nothing to compare with
 
 SPLITS = ("train", "query", "gallery")
 MISSING_SHOWN = 20
@@ -58,7 +58,7 @@ def read(folder: Path, name: str = NAME) -> DataSet:
             raise UserError(f"{path}: no line has the split {split}; train, query and gallery are all needed")
     refuse_missing((sample.path for samples in parts.values() for sample in samples), path, MISSING_SHOWN)
     subsets = {split: Subset(split, tuple(samples)) for split, samples in parts.items()}
-    return DataSet(name, folder, subsets, single_query(subsets), kind_of(folder))
+    return DataSet(name, folder, subsets, single_query(subsets), data_kind(folder))
 
 
 def _rows(path: Path) -> list[Row]:

@@ -9,7 +9,7 @@ This is the reader of the CUHK03-NP folders, which have Market-1501's layout, wi
 
 from pathlib import Path
 
-from common.datasets.base import DataSet, kind_of
+from common.datasets.base import DataSet, data_kind
 from common.datasets.market_layout import FOLDERS, read_folders, single_query
 from common.errors import UserError
 
@@ -25,7 +25,7 @@ cuhk03/                     (or CUHK03-NP/, cuhk03-np/)
     query/
     bounding_box_test/      the gallery"""
 
-PUBLISHED = {  # (images, identities, cameras)
+OFFICIAL_COUNTS = {  # (images, identities, cameras)
     NAME: {"train": (7_365, 767, 2), "query": (1_400, 700, 2), "gallery": (5_332, 700, 2)},
     LABELED: {"train": (7_368, 767, 2), "query": (1_400, 700, 2), "gallery": (5_328, 700, 2)},
 }
@@ -48,4 +48,4 @@ def read(folder: Path, name: str = NAME) -> DataSet:
             )
         raise UserError(f"{boxes} is missing. Expected:\n{LAYOUT}")
     subsets = read_folders(boxes, FOLDERS, LAYOUT, (".png", ".jpg"))
-    return DataSet(name, folder, subsets, single_query(subsets), kind_of(folder), (f"{_BOXES[name]} boxes",))
+    return DataSet(name, folder, subsets, single_query(subsets), data_kind(folder), (f"{_BOXES[name]} boxes",))

@@ -9,7 +9,7 @@ Market-1501's layout, with names as 0001_c2_f0046182.jpg (identity, camera, fram
 
 from pathlib import Path
 
-from common.datasets.base import DataSet, kind_of
+from common.datasets.base import DataSet, data_kind
 from common.datasets.market_layout import FOLDERS, read_folders, single_query
 
 NAME = "dukemtmcreid"
@@ -23,7 +23,7 @@ dukemtmcreid/             (or DukeMTMC-reID/, dukemtmc-reid/)
   bounding_box_test/      the gallery"""
 
 # As published: (images, identities, cameras). Of the gallery's identities 408 are in no query.
-PUBLISHED = {
+OFFICIAL_COUNTS = {
     NAME: {
         "train": (16_522, 702, 8),
         "query": (2_228, 702, 8),
@@ -35,4 +35,4 @@ PUBLISHED = {
 def read(folder: Path, name: str = NAME) -> DataSet:
     """The data set in `folder`, which holds the folders of LAYOUT. UserError if one is missing, empty or unreadable."""
     subsets = read_folders(folder, FOLDERS, LAYOUT)
-    return DataSet(name, folder, subsets, single_query(subsets), kind_of(folder))
+    return DataSet(name, folder, subsets, single_query(subsets), data_kind(folder))

@@ -46,4 +46,4 @@ def test_only_its_own_name_tells_its_folder_from_market1501(folder):
 
 
 def test_published_counts():
-    assert dukemtmcreid.PUBLISHED["dukemtmcreid"]["gallery"] == (17_661, 1_110, 8)
+    assert dukemtmcreid.OFFICIAL_COUNTS["dukemtmcreid"]["gallery"] == (17_661, 1_110, 8)

@@ -7,7 +7,7 @@ This is the reader of the folders as they are in the download, with:
 
 from pathlib import Path
 
-from common.datasets.base import DataSet, kind_of
+from common.datasets.base import DataSet, data_kind
 from common.datasets.market_layout import FOLDERS, read_folders, single_query
 
 NAME = "market1501"
@@ -22,7 +22,7 @@ market1501/               (or Market-1501-v15.09.15/, Market-1501/)
   gt_bbox/                optional, for the multi-query protocol"""
 
 # As published: (images, identities, cameras). The gallery's 750 identities and the label 0 of its distractors.
-PUBLISHED = {
+OFFICIAL_COUNTS = {
     NAME: {
         "train": (12_936, 751, 6),
         "query": (3_368, 750, 6),
@@ -38,4 +38,4 @@ def read(folder: Path, name: str = NAME) -> DataSet:
     """The data set in `folder`, which holds the folders of LAYOUT. UserError if one is missing, empty or unreadable."""
     folders = FOLDERS | ({"multi_query": _MULTI_QUERY} if (folder / _MULTI_QUERY).is_dir() else {})
     subsets = read_folders(folder, folders, LAYOUT)
-    return DataSet(name, folder, subsets, single_query(subsets), kind_of(folder))
+    return DataSet(name, folder, subsets, single_query(subsets), data_kind(folder))

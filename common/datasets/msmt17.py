@@ -11,7 +11,7 @@ label 0 is one person in `train` and another in `query` and `gallery`.
 
 from pathlib import Path
 
-from common.datasets.base import DataSet, Sample, Subset, kind_of
+from common.datasets.base import DataSet, Sample, Subset, data_kind
 from common.datasets.list_files import read_list, refuse_missing
 from common.datasets.market_layout import single_query
 from common.errors import UserError
@@ -31,7 +31,7 @@ msmt17/                   (or MSMT17/, MSMT17_V1/, MSMT17_V2/)
   list_gallery.txt"""
 
 _TEST = {"query": (11_659, 3_060, 15), "gallery": (82_161, 3_060, 15)}
-PUBLISHED = {  # (images, identities, cameras)
+OFFICIAL_COUNTS = {  # (images, identities, cameras)
     NAME: {"train": (32_621, 1_041, 15), **_TEST},
     TRAIN_ONLY: {"train": (30_248, 1_041, 15), **_TEST},
 }
@@ -51,7 +51,7 @@ def read(folder: Path, name: str = NAME) -> DataSet:
         for subset, files in lists.items()
     }
     notes = (f"MSMT17 {version}, training images: {' + '.join(file for file, _ in lists['train'])}",)
-    return DataSet(name, folder, subsets, single_query(subsets), kind_of(folder), notes)
+    return DataSet(name, folder, subsets, single_query(subsets), data_kind(folder), notes)
 
 
 def _version(folder: Path) -> tuple[str, Path, Path]:

@@ -70,5 +70,5 @@ def test_a_name_without_camera_is_named(folder):
 
 
 def test_published_counts_add_up():
-    train, only = (msmt17.PUBLISHED[name]["train"] for name in ("msmt17", "msmt17-train"))
+    train, only = (msmt17.OFFICIAL_COUNTS[name]["train"] for name in ("msmt17", "msmt17-train"))
     assert train[0] - only[0] == 2_373  # the val list

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from common.datasets.base import DataSet, Sample, Subset, kind_of
+from common.datasets.base import DataSet, Sample, Subset, data_kind
 from common.datasets.market_layout import single_query
 from common.errors import UserError
 
@@ -38,7 +38,7 @@ peta/                     (or PETA/, PETA dataset/)
                           {", ".join(SOURCES[5:])}"""
 
 # Images and identities are those of the whole; cameras are unknown, and the parts are of our own split.
-PUBLISHED = {NAME: {"all": (19_000, 8_705, None)}}
+OFFICIAL_COUNTS = {NAME: {"all": (19_000, 8_705, None)}}
 
 SPLIT_SEED = 0
 
@@ -79,7 +79,7 @@ def read(folder: Path, name: str = NAME) -> DataSet:
         f"gallery: the rest, among them {alone:,} test persons with a single image, whom nobody asks for",
         "cameras: no labels, every image its own camera",
     )
-    return DataSet(name, folder, subsets, single_query(subsets), kind_of(folder), notes)
+    return DataSet(name, folder, subsets, single_query(subsets), data_kind(folder), notes)
 
 
 def read_images(folder: Path) -> dict[tuple[str, int], list[Path]]:

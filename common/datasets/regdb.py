@@ -9,7 +9,7 @@ Labels are those of the lists: 0 to 205 in the training half and again, for othe
 
 from pathlib import Path
 
-from common.datasets.base import DataSet, Sample, Search, Subset, kind_of
+from common.datasets.base import DataSet, Sample, Search, Subset, data_kind
 from common.datasets.list_files import read_list, refuse_missing
 from common.errors import UserError
 
@@ -30,7 +30,7 @@ regdb/                       (or RegDB/)
 
 TRIALS = {NAME: 1} | {f"{NAME}-{trial}": trial for trial in range(2, NUM_TRIALS + 1)}
 
-PUBLISHED = {  # (images, identities, cameras)
+OFFICIAL_COUNTS = {  # (images, identities, cameras)
     name: {"train": (4_120, 206, 2), "visible": (2_060, 206, 1), "thermal": (2_060, 206, 1)} for name in TRIALS
 }
 
@@ -52,7 +52,7 @@ def read(folder: Path, name: str = NAME) -> DataSet:
         Search("thermal_to_visible", test["thermal"], test["visible"], "regdb"),
     )
     subsets = {"train": Subset("train", tuple(train)), **test}
-    return DataSet(name, folder, subsets, searches, kind_of(folder), (f"trial {trial} of {NUM_TRIALS}",))
+    return DataSet(name, folder, subsets, searches, data_kind(folder), (f"trial {trial} of {NUM_TRIALS}",))
 
 
 def _samples(folder: Path, half: str, modality: str, trial: int) -> list[Sample]:

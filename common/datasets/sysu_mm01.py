@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from common.datasets.base import DataSet, Sample, Search, Subset, kind_of
+from common.datasets.base import DataSet, Sample, Search, Subset, data_kind
 from common.datasets.sysu_trials import NUM_TRIALS, draw_permutations, read_identities, read_permutations
 from common.errors import UserError
 
@@ -35,7 +35,7 @@ sysu_mm01/                (or SYSU-MM01/)
 
 # (images, identities, cameras). Train is 22,258 visible and 11,909 infrared images. The gallery's counts are those of
 # the official permutations of the 96 test identities (their query lengths add up to the published 3,803).
-PUBLISHED = {
+OFFICIAL_COUNTS = {
     NAME: {
         "train": (34_167, 395, 6),
         "query": (3_803, 96, 2),
@@ -88,7 +88,7 @@ def read(folder: Path, name: str = NAME) -> DataSet:
         for search, choice in (("all", "gallery"), ("indoor", "gallery_indoor"))
     )
     sizes = [f"{s.name}: {len(s.trials[0]):,} gallery images in each of {len(s.trials)} trials" for s in searches]
-    return DataSet(name, folder, subsets, searches, kind_of(folder), (f"gallery images: {source}", *sizes))
+    return DataSet(name, folder, subsets, searches, data_kind(folder), (f"gallery images: {source}", *sizes))
 
 
 def _subset(folder: Path, name: str, cameras: tuple[int, ...], persons: list[int]) -> Subset:

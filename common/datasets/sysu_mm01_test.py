@@ -154,7 +154,7 @@ def test_files_that_are_something_else_are_named(folder):
 
 
 def test_published_counts_add_up():
-    assert sysu_mm01.PUBLISHED["sysu_mm01"]["train"][0] == 22_258 + 11_909
+    assert sysu_mm01.OFFICIAL_COUNTS["sysu_mm01"]["train"][0] == 22_258 + 11_909
 
 
 def test_fingerprint_tells_which_gallery_images_were_taken(folder):

@@ -39,7 +39,7 @@ def test_the_plan_keeps_its_promises(name, seed):
 def test_full_has_the_published_counts():
     size = SIZES["full"]
     total = size.gallery + size.junk + size.distractors
-    published = market1501.PUBLISHED["market1501"]
+    published = market1501.OFFICIAL_COUNTS["market1501"]
     assert (size.train, size.train_identities) == published["train"][:2]
     assert (size.query, size.test_identities) == published["query"][:2]
     assert total == published["gallery"][0]

@@ -24,14 +24,14 @@ def _counts(planned):
 
 def test_dukemtmcreid_full_has_the_published_counts():
     jobs = dukemtmcreid_layout.plan_jobs("full", 0)
-    assert _counts([planned for _, planned in jobs]) == dukemtmcreid.PUBLISHED["dukemtmcreid"]
+    assert _counts([planned for _, planned in jobs]) == dukemtmcreid.OFFICIAL_COUNTS["dukemtmcreid"]
     assert len({name for (name, _), _ in jobs}) == len(jobs)
 
 
 def test_cuhk03_full_has_the_published_counts():
     jobs = cuhk03_layout.plan_jobs("full", 0)
     for part, name in (("detected", cuhk03.NAME), ("labeled", cuhk03.LABELED)):
-        assert _counts([planned for _, planned in jobs[part]]) == cuhk03.PUBLISHED[name]
+        assert _counts([planned for _, planned in jobs[part]]) == cuhk03.OFFICIAL_COUNTS[name]
 
 
 def test_msmt17_full_has_the_published_counts():
@@ -47,7 +47,7 @@ def test_sysu_mm01_full_has_the_published_counts():
     plan = sysu_mm01_layout.plan_jobs("full", 0)
     assert {name: len(persons) for name, persons in plan.lists.items()} == {"train": 296, "val": 99, "test": 96}
     assert len(set().union(*plan.lists.values())) == 491
-    published = sysu_mm01.PUBLISHED["sysu_mm01"]
+    published = sysu_mm01.OFFICIAL_COUNTS["sysu_mm01"]
     shots = [shot for _, shot in plan.jobs]
     modalities = Counter((shot.split, shot.modality) for shot in shots)
     assert modalities["train", "visible"] == 22_258 and modalities["train", "near_infrared"] == 11_909
@@ -69,7 +69,7 @@ def test_regdb_full_has_the_published_counts():
 
 def test_peta_full_has_the_published_counts():
     plan = peta_layout.plan_jobs("full", 0)
-    images, identities, _ = peta.PUBLISHED["peta"]["all"]
+    images, identities, _ = peta.OFFICIAL_COUNTS["peta"]["all"]
     assert len({name for name, _ in plan.jobs}) == len(plan.jobs) == images
     assert len({shot.person for _, shot in plan.jobs}) == identities
     assert set(plan.lines) == set(peta.SOURCES)
