@@ -1,14 +1,14 @@
 """Data sets: `open_dataset(name, root)` finds one on disk and reads it, whatever its layout.
 
-With no root the pictures are synthetic: drawn on first use in the real data set's layout, and read by the same reader.
-One more data set is one more module like market1501.py and one more entry in MODULES. A module has
-* NAME, the layout's name, which is also the synthetic data set's folder;
-* FOLDER_NAMES below a data root, and LANDMARKS, any of which tells that a folder is the data set itself;
-* LAYOUT, what an error message shows;
-* OFFICIAL_COUNTS, {name: {subset: (images, identities, cameras)}}, a name for each way to use the data set, the usual first;
-  subsets and counts that were not published are left out, the latter as None;
+Without a root the images are synthetic: generated on first use in the real data set's layout, and read by the same
+reader. To add a data set, write a module like market1501.py and add it to MODULES. A module has
+* NAME, the layout's name, which is also the name of the synthetic data set's folder;
+* FOLDER_NAMES below a data root, and LANDMARKS, files or folders of which any one identifies the data set's own folder;
+* LAYOUT, which error messages show;
+* OFFICIAL_COUNTS, {name: {subset: (images, identities, cameras)}}: one name for each way to use the data set, the usual
+  one first; subsets that were not published are left out, counts that were not published are None;
 * read(folder, name) -> DataSet;
-* TRIALS, where each of several names is a trial whose mean papers report (RegDB).
+* TRIALS, if several names are trials whose mean papers report (RegDB).
 """
 
 import difflib
@@ -61,22 +61,22 @@ READERS: dict[str, ModuleType] = {name: module for module in MODULES for name in
 
 
 def open_dataset(name: str, root: Path | None = None, *, size: str = "demo") -> DataSet:
-    """The data set called `name`.
+    """Find the data set `name` and read it.
 
-    root: a folder that holds data sets under their downloads' names, or the data set's own folder; None takes the
-    synthetic data set of this `size` and draws it if absent. (DATA_ROOT is read by the commands, not here.)
-    UserError: unknown name, nothing there, or not in the expected layout.
+    root: a folder that holds data sets under the names of their downloads, or the data set's own folder; None means the
+    synthetic data set of this `size`, generated if absent. (DATA_ROOT is read by the commands, not here.)
+    UserError: unknown name, data set not found, or not in the expected layout.
     """
     reader = reader_of(name)
     if root is not None:
         return reader.read(find_folder(name, root), name)
     folder = synthetic_folder(name, size)
-    _draw_if_absent(folder, reader.NAME, size)
+    _generate_if_absent(folder, reader.NAME, size)
     return reader.read(folder, name)
 
 
 def find_folder(name: str, root: Path) -> Path:
-    """The data set's folder in `root`, under any of its known names. UserError if it is not there."""
+    """The data set's folder in `root`, under any of its known names. UserError if it is absent."""
     reader = reader_of(name)
     root = Path(root).expanduser()
     candidates = [root / folder for folder in reader.FOLDER_NAMES]
@@ -92,7 +92,7 @@ def find_folder(name: str, root: Path) -> Path:
 
 
 def synthetic_folder(name: str, size: str) -> Path:
-    """Where the drawn data set stands: below `data/` of the repository, or below the environment variable REID_DATA."""
+    """The synthetic data set's folder, below `data/` of the repository or below the environment variable REID_DATA."""
     data = os.environ.get("REID_DATA") or Path(__file__).resolve().parents[2] / "data"
     return Path(data) / "synthetic" / size / reader_of(name).NAME
 
@@ -107,19 +107,19 @@ def reader_of(name: str) -> ModuleType:
 
 
 def trials_of(name: str) -> list[str]:
-    """The names under which a data set is trained on, each a trial of its own: ten of RegDB, one of the others."""
+    """The names that a data set is trained under, one for each trial: ten for RegDB, one for the others."""
     reader = reader_of(name)
     return list(getattr(reader, "TRIALS", ())) if name == reader.NAME and hasattr(reader, "TRIALS") else [name]
 
 
 def trial_of(name: str) -> str:
-    """The data set of which a name is a trial: `regdb` for regdb-3, the name itself for most."""
+    """The data set that a name is a trial of: `regdb` for regdb-3, the name itself for most."""
     reader = reader_of(name)
     return reader.NAME if name in getattr(reader, "TRIALS", ()) else name
 
 
-def _draw_if_absent(folder: Path, name: str, size: str) -> None:
-    # Imported here: drawing needs the readers, and reading real data needs no drawing.
+def _generate_if_absent(folder: Path, name: str, size: str) -> None:
+    # Imported here: generating needs the readers, and reading real data does not need the generator.
     from common.datasets.synthetic import make_dataset
     from common.datasets.synthetic.difficulty import generator_version
     from common.datasets.synthetic.write import WRITERS
@@ -128,12 +128,12 @@ def _draw_if_absent(folder: Path, name: str, size: str) -> None:
     if mark.is_file():
         if json.loads(mark.read_text())["generator_version"] == generator_version(name):
             return
-        print(f"{folder} was drawn by another version of the generator: drawing it anew", file=sys.stderr)
+        print(f"{folder} was generated by another version of the generator: generating it again", file=sys.stderr)
     elif name not in WRITERS:
         raise UserError(
-            f"{name} is not drawn, it needs a data root (--data-root or DATA_ROOT). Expected there:\n"
-            f"{reader_of(name).LAYOUT}\nDrawn without one: {', '.join(WRITERS)}"
+            f"{name} has no synthetic version and needs a data root (--data-root or DATA_ROOT). Expected there:\n"
+            f"{reader_of(name).LAYOUT}\nSynthetic versions exist of: {', '.join(WRITERS)}"
         )
     else:
-        print(f"no data root given: drawing the synthetic {name} ({size}) into {folder}", file=sys.stderr)
+        print(f"no data root given: generating the synthetic {name} ({size}) into {folder}", file=sys.stderr)
     make_dataset(folder, like=name, size=size)

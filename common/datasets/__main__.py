@@ -1,4 +1,4 @@
-"""Make a synthetic data set, check what is on disk against what was published, or look at it.
+"""Generate a synthetic data set, check the data on disk against the published counts, or show sample images.
 
 python -m common.datasets make --like market1501 [--size demo] [--seed 0] [--out DIR]
 python -m common.datasets check [NAME] [--data-root DIR]
@@ -23,23 +23,29 @@ from common.visualize import sample_sheet
 
 @command
 def main(arguments: list[str] | None = None) -> int:
-    """Exit code 0, or 2 if a data set that was asked for by name is not there or not readable. `check` of all: 2 if
-    none is there, or one that is there is not readable; nobody has them all."""
-    parser = argparse.ArgumentParser(prog="python -m common.datasets", description="Make or check data sets.")
+    """Exit code 0, or 2 if the named data set is absent or unreadable. `check` without a name: 2 if there is none at
+    all or one that is there is unreadable, as nobody has them all."""
+    parser = argparse.ArgumentParser(prog="python -m common.datasets", description="Generate, check or show data sets.")
     commands = parser.add_subparsers(dest="command", required=True)
-    make = commands.add_parser("make", help="draw synthetic pedestrians in the layout of a real data set")
-    make.add_argument("--like", nargs="+", default=["market1501"], choices=sorted(WRITERS), help="whose layouts")
-    make.add_argument("--size", default="demo", choices=sorted(SIZES), help="how many identities and images")
-    make.add_argument("--seed", type=int, default=0, help="another seed draws other people and places")
-    make.add_argument("--out", type=Path, help="folder to make (default: data/synthetic/SIZE/LIKE)")
-    check = commands.add_parser("check", help="count what is on disk and compare it with what was published")
+    make = commands.add_parser("make", help="generate synthetic pedestrians in the layout of a real data set")
+    make.add_argument(
+        "--like",
+        nargs="+",
+        default=["market1501"],
+        choices=sorted(WRITERS),
+        help="layouts to write",
+    )
+    make.add_argument("--size", default="demo", choices=sorted(SIZES), help="number of identities and images")
+    make.add_argument("--seed", type=int, default=0, help="another seed gives other people and places")
+    make.add_argument("--out", type=Path, help="folder to write (default: data/synthetic/SIZE/LIKE)")
+    check = commands.add_parser("check", help="count what is on disk and compare it with the published counts")
     check.add_argument(
         "name",
         nargs="?",
-        help=f"one of {', '.join(READERS)}; all of them but regdb-2 to -10 and msmt17-train if left out",
+        help=f"one of {', '.join(READERS)}; by default all except regdb-2 to -10 and msmt17-train",
     )
     check.add_argument("--data-root", type=Path, help="folder of the real data sets (default: DATA_ROOT)")
-    sheet = commands.add_parser("sheet", help="a picture of some training identities in each camera")
+    sheet = commands.add_parser("sheet", help="save a contact sheet of some training identities in each camera")
     sheet.add_argument("name", nargs="?", default="market1501", help=f"one of {', '.join(READERS)}")
     sheet.add_argument("--data-root", type=Path, help="folder of the real data sets (default: the synthetic demo set)")
     sheet.add_argument("--out", type=Path, default=Path("sheet.png"))
@@ -58,9 +64,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _make(options: argparse.Namespace) -> int:
     if options.out is None and options.seed != 0:
-        raise UserError("the default folder holds the set of seed 0: name another one with --out for another seed")
+        raise UserError("the default folder holds the data set of seed 0: for another seed, choose a folder with --out")
     if options.out is not None and len(options.like) > 1:
-        raise UserError("--out is one data set's folder: name one layout with it")
+        raise UserError("--out is the folder of one data set: give one layout with it")
     for like in options.like:
         folder = options.out or synthetic_folder(like, options.size)
         make_dataset(folder, like=like, size=options.size, seed=options.seed)
@@ -69,7 +75,7 @@ def _make(options: argparse.Namespace) -> int:
 
 
 def _check_all(root: str | Path | None) -> int:
-    """Each layout once: the other names of a module read the same images in other lists, but for CUHK03's two boxes."""
+    """Each layout once: other names of a module read the same images from other lists, except CUHK03's two boxes."""
     outcomes = []
     for module in MODULES:
         outcomes.append(_check(next(iter(module.OFFICIAL_COUNTS)), root))
@@ -79,7 +85,7 @@ def _check_all(root: str | Path | None) -> int:
 
 
 def _check(name: str, root: str | Path | None) -> str:
-    """Print one data set's table, or what is wrong with it. Returns `read`, `absent` or `unreadable`."""
+    """Print one data set's table, or the error. Returns `read`, `absent` or `unreadable`."""
     reader = reader_of(name)
     try:
         folders = _present_folders(name, root)
@@ -99,7 +105,7 @@ def _check(name: str, root: str | Path | None) -> str:
 
 
 def _present_folders(name: str, root: str | Path | None) -> list[Path]:
-    """The data set's folder below `root`, or its drawn ones. UserError: there is none."""
+    """The data set's folder below `root`, or its synthetic ones. UserError: there is none."""
     if root is not None:
         return [find_folder(name, root)]
     folders = [synthetic_folder(name, size) for size in ("demo", "full")]
@@ -107,8 +113,8 @@ def _present_folders(name: str, root: str | Path | None) -> list[Path]:
     if not present:
         reader = reader_of(name)
         looked = "\n".join(f"  {folder}" for folder in folders)
-        drawn = reader.NAME in WRITERS
-        way = f"Make it by `python -m common.datasets make --like {reader.NAME}`, or give" if drawn else "Give"
+        has_synthetic = reader.NAME in WRITERS
+        way = f"Run `python -m common.datasets make --like {reader.NAME}`, or give" if has_synthetic else "Give"
         raise UserError(
             f"{name} was not found. No data root was given; looked for the synthetic data in\n{looked}\n"
             f"{way} --data-root (DATA_ROOT).\nExpected below the data root:\n{reader.LAYOUT}"
@@ -123,14 +129,17 @@ def _table(dataset: DataSet) -> str:
 
 
 def differences(dataset: DataSet, published: dict[str, tuple[int | None, int | None, int | None]]) -> list[str]:
-    """One line for each count that is not as published, or one line that says there is none. None: not published."""
+    """One line for each count that differs from the published one, or one line that says there is none.
+
+    published: {subset: (images, identities, cameras)}, None where nothing was published.
+    """
     if not published:
-        return ["Nothing was published to compare the counts with."]
+        return ["There are no published counts to compare with."]
     lines = []
     for name, counts in published.items():
         if name not in dataset.counts:
             images = "" if counts[0] is None else f", published with {counts[0]:,} images"
-            lines.append(f"  {name}: not there{images}")
+            lines.append(f"  {name}: missing{images}")
             continue
         for what, expected in zip(("images", "identities", "cameras"), counts, strict=True):
             if expected is not None and (found := dataset.counts[name][what]) != expected:
@@ -139,7 +148,7 @@ def differences(dataset: DataSet, published: dict[str, tuple[int | None, int | N
         return ["All counts are as published."]
     if dataset.kind not in ("real", "full"):
         return [f"Synthetic, size {dataset.kind}: fewer images than the real data set by design."]
-    return ["Not as published:", *lines]
+    return ["Differences from the published counts:", *lines]
 
 
 if __name__ == "__main__":

@@ -44,15 +44,15 @@ DUKE_BINARY = (
     ("handbag", "handbag", "no", "yes"),
     ("shoes", "shoe_colour", "dark", "light"),
 )
-_DUKE_MAY_BE_ZERO = ("top",)  # two identities of the published file have 0 there, which means neither
+_DUKE_MAY_BE_ZERO = ("top",)  # two identities of the published file have 0, which means neither
 
 
 def read_market_attributes(path: Path) -> dict[str, pd.DataFrame]:
     """{"train": table, "test": table}, one row an identity (index: int label).
 
-    Columns: `age` (AGES), those of BINARY, and `upper_colour` and `lower_colour`, which are missing (NaN) for the
-    identities that were given none. Fields are found by name: the halves of the published file order them differently.
-    UserError: no such file, not such a file, a field missing or a value out of range (named).
+    Columns: `age` (AGES), those of BINARY, and `upper_colour` and `lower_colour`, which are missing (NaN) for
+    identities without a colour. Fields are found by name: the halves of the published file order them differently.
+    UserError: no such file, another kind of file, a field missing or a value out of range (named).
     """
     return _read_tables(path, "market_attribute", "Market-1501", _market_table)
 
@@ -60,9 +60,9 @@ def read_market_attributes(path: Path) -> dict[str, pd.DataFrame]:
 def read_duke_attributes(path: Path) -> dict[str, pd.DataFrame]:
     """As read_market_attributes, for DukeMTMC-reID: columns those of DUKE_BINARY, `upper_colour` and `lower_colour`.
 
-    `upper_length` is missing for the identities whose `top` is 0. An identity with several colours marked (23 lower
-    ones in the published test half) has the first of them in the order of DUKE_LOWER_COLOURS: the networks that use the
-    table predict one colour, and leaving it missing would lose people whose colours are known.
+    `upper_length` is missing for the identities whose `top` is 0. An identity with several colours (in the
+    published test half, 23 have several lower ones) gets the first in the order of DUKE_LOWER_COLOURS: networks that
+    use the table predict one colour, and a missing value would discard what is known.
     """
     return _read_tables(path, "duke_attribute", "DukeMTMC-reID", _duke_table)
 
@@ -89,7 +89,7 @@ class _Half:
         return [(None, first, second)[value] for value in self.values(field, 2, 0 if may_be_zero else 1)]
 
     def colours(self, prefix: str, colours: tuple[str, ...]) -> list[str | None]:
-        """The first colour whose field is 2, none if no field is."""
+        """The first colour whose field is 2, None if there is none."""
         marked = np.stack([self.values(prefix + colour, 2) == 2 for colour in colours])
         return [colours[row.argmax()] if row.any() else None for row in marked.T]
 

@@ -25,7 +25,7 @@ FIELDS = [
 
 
 def _half(labels, twos, fields):
-    """Everything 1 but for the (field, position) pairs in `twos`."""
+    """Every value is 1, except 2 for the (field, position) pairs in `twos`."""
     names = np.empty((1, len(labels)), dtype=object)
     names[0, :] = labels
     half = {name: np.ones((1, len(labels)), np.uint8) for name in fields}
@@ -39,7 +39,7 @@ def _save(path, train, test):
     return path
 
 
-def test_halves_with_other_field_orders_read_alike(tmp_path):
+def test_the_order_of_fields_does_not_matter(tmp_path):
     twos = [("upred", 0), ("downblue", 0), ("up", 0), ("clothes", 1), ("backpack", 1), ("age", 1)]
     labels = ["0002", "0010"]
     path = _save(tmp_path / "a.mat", _half(labels, twos, FIELDS), _half(labels, twos, FIELDS[::-1]))

@@ -1,6 +1,6 @@
-"""What every data set is made of: samples in named subsets.
+"""What every data set consists of: samples in named subsets.
 
-A reader turns a folder in a data set's own layout into a `DataSet`; nothing above it knows about file names.
+A reader turns a folder in a data set's own layout into a `DataSet`. No other code knows about file names.
 """
 
 import hashlib
@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-SYNTHETIC_MARK = "synthetic.json"  # in a data set's folder: its pictures were drawn, with which size, seed and version
+SYNTHETIC_MARK = "synthetic.json"  # in a folder of synthetic images: their layout, size, seed and generator version
 
-JUNK = -1  # Market-1501's label of bad detections: neither a right nor a wrong answer
+JUNK = -1  # Market-1501's label of bad detections, which count neither as matches nor as non-matches
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +61,10 @@ class Subset:
 
 @dataclass(frozen=True)
 class Search:
-    """One retrieval task of a data set: whose images are looked for among which, and by which protocol.
+    """One retrieval task of a data set: queries, gallery and protocol.
 
-    name: for tables and records, as `single_query`, `indoor`, `thermal_to_visible`; protocol: of common/metrics.py.
-    trials: for each trial the positions in `gallery` that it takes, (n,) int64; none: the whole gallery, once.
+    name: in tables and records, as `single_query`, `indoor`, `thermal_to_visible`; protocol: of common/metrics.py.
+    trials: for each trial (n,) int64, the positions of its images in `gallery`; empty: one trial, the whole gallery.
     """
 
     name: str
@@ -79,9 +79,9 @@ class DataSet:
     """A data set that was found on disk and read.
 
     subsets: `train`, and those of the test split under the data set's own names; searches: its retrieval tasks, the
-    one that papers report first (none where there is nothing to search, as in a set for pose estimation).
-    kind: whose pictures they are: `real`, or the size of the synthetic stand-in (`demo`, `full`).
-    notes: what a reader of the numbers must know, as which version or which gallery draw was found; goes into records.
+    one that papers report first (none in a data set for pose estimation).
+    kind: `real`, or the size of the synthetic stand-in (`demo`, `full`).
+    notes: what a reader of the scores must know, such as the version of the data; goes into records.
     """
 
     name: str
@@ -102,13 +102,13 @@ class DataSet:
 
     @property
     def gallery(self) -> Subset:
-        """Of the first search; with trials, all that they choose from."""
+        """Of the first search; if it has trials, the images that they choose from."""
         return self.searches[0].gallery
 
     @cached_property
     def fingerprint(self) -> str:
-        """16 hex digits over every sample's subset, name, bytes, person and camera, and over the trials: changes when
-        the data do."""
+        """16 hex digits that change with the data: a hash of every sample's subset, file name, file size, person and
+        camera, and of the trials."""
         digest = hashlib.sha256()
         for subset in self.subsets.values():
             for sample in subset.samples:
@@ -122,7 +122,7 @@ class DataSet:
 
     @cached_property
     def counts(self) -> dict[str, dict[str, int]]:
-        """For each subset: images, identities and cameras, as counted in what was read."""
+        """For each subset, the numbers of images, identities and cameras that were read."""
         return {
             name: {
                 "images": len(subset),

@@ -26,16 +26,16 @@ def _write_cuhk03(root: Path, *boxes: str) -> None:
             (root / "cuhk03" / kind / directory / "0001_c1_1.png").touch()
 
 
-def test_of_all_one_is_enough_and_each_absent_layout_is_shown_once(root, capsys):
+def test_check_of_all_needs_one_data_set_and_shows_each_absent_layout_once(root, capsys):
     assert cli.main(["check", "--data-root", str(root)]) == 0
     printed = capsys.readouterr()
     assert "csv (real, fingerprint" in printed.out
-    assert "Nothing was published" in printed.out
+    assert "There are no published counts" in printed.out
     for module in MODULES:
         assert printed.err.count(module.LAYOUT) == (0 if module is csv_file else 1), module.NAME
 
 
-def test_of_all_none_there_or_one_unreadable_is_2(root, tmp_path, capsys):
+def test_check_of_all_with_none_or_one_unreadable_is_2(root, tmp_path, capsys):
     assert cli.main(["check", "--data-root", str(tmp_path / "elsewhere")]) == 2
     (root / "msmt17").mkdir()
     assert cli.main(["check", "--data-root", str(root)]) == 2
@@ -50,7 +50,7 @@ def test_cuhk03_is_listed_with_both_kinds_of_boxes(root, capsys):
     assert "train: 1 images, published 7,365" in printed and "train: 1 images, published 7,368" in printed
 
 
-def test_asked_for_by_name_absent_or_unreadable_is_2(root, capsys):
+def test_check_by_name_of_an_absent_or_unreadable_set_is_2(root, capsys):
     assert cli.main(["check", "csv", "--data-root", str(root)]) == 0
     assert cli.main(["check", "regdb-3", "--data-root", str(root)]) == 2
     assert "idx/" in capsys.readouterr().err
@@ -63,14 +63,14 @@ def test_counts_that_were_not_published_are_not_compared(tmp_path):
     dataset = DataSet("x", tmp_path, {"train": Subset("train", samples)}, ())
     assert cli.differences(dataset, {"train": (2, None, None)}) == ["All counts are as published."]
     assert cli.differences(dataset, {"train": (None, 3, None), "val": (None, None, None)}) == [
-        "Not as published:",
+        "Differences from the published counts:",
         "  train: 2 identities, published 3",
-        "  val: not there",
+        "  val: missing",
     ]
 
 
-def test_what_cannot_be_drawn_asks_for_a_data_root(tmp_path, monkeypatch):
+def test_without_a_synthetic_version_a_data_root_is_needed(tmp_path, monkeypatch):
     monkeypatch.setenv("REID_DATA", str(tmp_path))
-    with pytest.raises(UserError, match=r"csv is not drawn, it needs a data root(.|\n)*dataset\.csv"):
+    with pytest.raises(UserError, match=r"csv has no synthetic version and needs a data root(.|\n)*dataset\.csv"):
         open_dataset("csv")
     assert not list(tmp_path.iterdir())

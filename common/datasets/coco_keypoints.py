@@ -1,8 +1,8 @@
-"""COCO keypoints 2017 (Lin et al., "Microsoft COCO: Common Objects in Context", ECCV 2014): people in photographs with
-17 joints each, to train a pose network on. Nobody is searched for in it.
+"""COCO keypoints 2017 (Lin et al., "Microsoft COCO: Common Objects in Context", ECCV 2014): photographs of people
+with 17 joints each, for training pose networks. It has no searches.
 
-`read` gives every image that the annotations list, with people or without, as one sample: person = COCO's image id,
-camera = 0. `read_people` gives the annotated people, each with its image's regions that a loss must leave out.
+`read` returns every image that the annotations list, with or without people, as a sample: person = COCO's image id,
+camera = 0. `read_people` returns the annotated people, each with the regions of its image that a loss must ignore.
 """
 
 import json
@@ -36,10 +36,10 @@ SPLITS = ("train", "val")
 
 @dataclass(frozen=True)
 class IgnoredRegion:
-    """Where people are without joints: a crowd, or one person nobody marked.
+    """A region with people but without joints: a crowd, or a person whose joints are not labelled.
 
-    box: x, y, width, height in pixels. runs: of a crowd, its mask as lengths of alternating runs of 0 and 1, beginning
-    with 0, down the columns from the left (COCO's uncompressed code); none: the whole box.
+    box: x, y, width, height in pixels. runs: the mask of a crowd as lengths of alternating runs of 0 and 1, starting
+    with 0, down the columns from the left (COCO's uncompressed run-length code); None: the whole box.
     """
 
     box: tuple[float, float, float, float]
@@ -50,7 +50,7 @@ class IgnoredRegion:
 class PersonInstance:
     """One annotated person. image_size: (height, width) in pixels; box: x, y, width, height in pixels.
 
-    joints: (17, 3) float32, x and y in pixels of the image and v: 0 not labelled (x = y = 0), 1 hidden, 2 seen.
+    joints: (17, 3) float32, x and y in pixels of the image and v: 0 not labelled (x = y = 0), 1 hidden, 2 visible.
     ignored: the regions of the same image that hold people without joints.
     """
 
@@ -74,10 +74,10 @@ def read(folder: Path, name: str = NAME) -> DataSet:
 
 
 def read_people(folder: Path, split: str) -> list[PersonInstance]:
-    """People of `train` or `val` with at least one labelled joint, in order of file name and of the annotations.
+    """People of `train` or `val` with at least one labelled joint, sorted by file name, then as annotated.
 
-    Crowds and people without joints (num_keypoints 0) are in no instance of their own, but in the `ignored` of each of
-    their image. UserError: annotations missing or damaged.
+    Crowds and people without joints (num_keypoints 0) have no instance of their own; they are in the `ignored` of the
+    other people in their image. UserError: annotations missing or damaged.
     """
     if split not in SPLITS:
         raise UserError(f"unknown split {split!r} of COCO keypoints; known: {', '.join(SPLITS)}")
@@ -123,7 +123,7 @@ def ignored_mask(person: PersonInstance) -> np.ndarray:
 
 
 def _annotations(folder: Path, split: str) -> tuple[Path, dict]:
-    """The file of a split and its content. UserError: the file or the images' folder missing, or the file damaged."""
+    """The file of a split and its content. UserError: file or image folder missing, or the file damaged."""
     path = folder / "annotations" / f"person_keypoints_{split}2017.json"
     for part in (path, folder / f"{split}2017"):
         if not part.exists():
@@ -149,7 +149,7 @@ def _box(annotation: dict) -> tuple[float, float, float, float]:
 
 
 def _region(annotation: dict) -> IgnoredRegion:
-    # A person without joints has polygons, a crowd runs. Its box covers a little more than either, which is safe.
+    # A person without joints has polygons, a crowd has runs. The box covers slightly more than either, which is safe.
     segmentation = annotation.get("segmentation")
     runs = segmentation.get("counts") if annotation["iscrowd"] and isinstance(segmentation, dict) else None
     return IgnoredRegion(_box(annotation), tuple(runs) if isinstance(runs, list) else None)

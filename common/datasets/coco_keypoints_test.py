@@ -1,4 +1,4 @@
-"""COCO's keypoint files in little: crowds, people without joints, images without people."""
+"""Small COCO keypoint files: crowds, people without joints, images without people."""
 
 import json
 from pathlib import Path
@@ -52,7 +52,7 @@ def folder(tmp_path: Path) -> Path:
     return root
 
 
-def test_every_listed_image_is_a_sample_and_nobody_is_searched_for(folder):
+def test_every_listed_image_is_a_sample_and_there_are_no_searches(folder):
     dataset = open_dataset("coco_keypoints", folder.parent)
     assert dataset.train.persons.tolist() == [9, 25, 30]
     assert dataset.subsets["val"].samples[0].path.name == "000000000139.jpg"
@@ -60,7 +60,7 @@ def test_every_listed_image_is_a_sample_and_nobody_is_searched_for(folder):
     assert dataset.searches == ()
 
 
-def test_people_have_joints_boxes_and_the_regions_to_leave_out(folder):
+def test_people_have_joints_boxes_and_the_regions_to_ignore(folder):
     people = read_people(folder, "train")
     assert [person.path.name for person in people] == ["000000000009.jpg", "000000000030.jpg"]
     first, second = people
@@ -73,7 +73,7 @@ def test_people_have_joints_boxes_and_the_regions_to_leave_out(folder):
     assert second.ignored == ()
 
 
-def test_the_mask_has_crowds_by_their_runs_and_others_by_their_box(folder):
+def test_the_mask_has_runs_of_crowds_and_boxes_of_others(folder):
     first, second = read_people(folder, "train")
     expected = np.array(
         [
@@ -88,7 +88,7 @@ def test_the_mask_has_crowds_by_their_runs_and_others_by_their_box(folder):
     assert not ignored_mask(second).any()
 
 
-def test_a_crowd_in_another_code_is_left_out_by_its_box(folder):
+def test_a_crowd_in_another_code_is_ignored_by_its_box(folder):
     path = folder / "annotations" / "person_keypoints_train2017.json"
     content = json.loads(path.read_text())
     content["annotations"][1]["segmentation"]["counts"] = "61X13mN000`0"

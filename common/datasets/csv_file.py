@@ -1,11 +1,11 @@
-"""A data set of one's own: a folder with dataset.csv, which lists its images in any layout.
+"""A user's own data set: a folder with dataset.csv, which lists images in any layout.
 
-The first line names the columns, in any order: `path` (below the CSV's folder, or absolute), `person`, `camera`,
-`split` (train, query or gallery) and, if wanted, `modality` (`visible` where it is left out or empty). Other columns
-are left alone.
+The first line names the columns, in any order: `path` (relative to the CSV's folder, or absolute), `person`, `camera`,
+`split` (train, query or gallery) and, optionally, `modality` (`visible` where missing or empty). Other columns are
+ignored.
 
-Cameras are integers. Persons are integers too, and keep their numbers: -1 is junk, as in Market-1501. If any person is
-not an integer, all are names, and get the numbers from 0 of their sorted order.
+Cameras are integers. If all persons are integers, they keep their numbers, and -1 is junk as in Market-1501. Otherwise
+all are names, which are sorted and numbered from 0.
 """
 
 import csv
@@ -27,7 +27,7 @@ csv/                      (or the folder itself as the data root)
                           images/ben_2.jpg,ben,2,query
   images/                 wherever the paths point"""
 
-OFFICIAL_COUNTS: dict[str, dict] = {NAME: {}}  # a user's own: there is nothing to compare with
+OFFICIAL_COUNTS: dict[str, dict] = {NAME: {}}  # nothing to compare a user's own data with
 
 SPLITS = ("train", "query", "gallery")
 MISSING_SHOWN = 20
@@ -38,7 +38,7 @@ Row = tuple[int, dict[str, str]]  # line number, {column: text}
 
 
 def read(folder: Path, name: str = NAME) -> DataSet:
-    """The data set in `folder`. UserError: no dataset.csv, a column missing, a value that cannot be used (by line and
+    """The data set in `folder`. UserError: no dataset.csv, a column missing, an invalid value (with line and
     column), a split without images, images that are not on disk.
     """
     path = folder / "dataset.csv"
@@ -62,7 +62,7 @@ def read(folder: Path, name: str = NAME) -> DataSet:
 
 
 def _rows(path: Path) -> list[Row]:
-    """Lines with something in them. UserError: no file, no text, a column missing, an empty field that is needed."""
+    """The lines that are not blank. UserError: no file, not text, a column missing, a required field empty."""
     if not path.is_file():
         raise UserError(f"{path} is missing. Expected:\n{LAYOUT}")
     try:

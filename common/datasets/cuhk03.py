@@ -1,10 +1,10 @@
 """CUHK03 (Li et al., "DeepReID: Deep Filter Pairing Neural Network for Person Re-identification", CVPR 2014) in the new
-protocol of Zhong et al., "Re-ranking Person Re-identification with k-reciprocal Encoding", CVPR 2017: 767 identities to
-train on, 700 to test, scored by Market-1501's rule.
+protocol of Zhong et al., "Re-ranking Person Re-identification with k-reciprocal Encoding", CVPR 2017: 767 training
+and 700 test identities, scored with Market-1501's protocol.
 
-This is the reader of the CUHK03-NP folders, which have Market-1501's layout, with:
-* `cuhk03`: the boxes of a detector, what papers report first;
-* `cuhk03-labeled`: the boxes drawn by hand.
+Reads the CUHK03-NP folders, which have Market-1501's layout, with:
+* `cuhk03`: detected boxes, which papers report first;
+* `cuhk03-labeled`: annotators' boxes.
 """
 
 from pathlib import Path
@@ -34,7 +34,7 @@ _BOXES = {NAME: "detected", LABELED: "labeled"}
 
 
 def read(folder: Path, name: str = NAME) -> DataSet:
-    """The data set in `folder`. UserError: a folder missing, empty or unreadable, or only the raw MATLAB file there."""
+    """The data set in `folder`. UserError: a folder missing, empty or unreadable, or only the raw MATLAB file."""
     boxes = folder / _BOXES[name]
     if not boxes.is_dir():
         raw = next(

@@ -1,4 +1,4 @@
-"""Half-copied data sets: each folder or file that a reader needs is taken away in turn, and the error names it."""
+"""Half-copied data sets: each folder or file that a reader needs is removed in turn, and the error names it."""
 
 import json
 import shutil
@@ -16,7 +16,7 @@ MARKET_LIKE = {
 }
 COCO = {"images": [{"id": 1, "file_name": "1.jpg"}], "annotations": []}
 
-# For each name: the files of a whole data set in little, {path: content}; then what may not be missing.
+# For each name: the files of a small complete data set, {path: content}; then those that must not be missing.
 WHOLE = {
     "market1501": MARKET_LIKE,
     "dukemtmcreid": MARKET_LIKE,

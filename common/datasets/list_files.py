@@ -1,4 +1,4 @@
-"""Text files that list a subset's images, one a line with its label, as MSMT17 and RegDB have them."""
+"""Text files that list a subset's images with their labels, one a line, as in MSMT17 and RegDB."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,7 +9,7 @@ from common.errors import UserError
 def read_list(path: Path, layout: str) -> list[tuple[str, int]]:
     """(image as written, label) of each line `0000/0000_045_12_0303morning_0006_2.jpg 0`; blank lines are skipped.
 
-    layout: what the error shows. UserError: no such file, nothing in it, a line of another form (by its number).
+    layout: shown by errors. UserError: no such file, an empty file, or a malformed line (with its number).
     """
     if not path.is_file():
         raise UserError(f"{path} is missing. Expected:\n{layout}")
@@ -27,7 +27,7 @@ def read_list(path: Path, layout: str) -> list[tuple[str, int]]:
 
 
 def refuse_missing(paths: Iterable[Path], source: Path, shown: int = 5) -> None:
-    """UserError if any of `paths`, which the file `source` lists, is not on disk: how many, and the first `shown`."""
+    """UserError if any of `paths`, which the file `source` lists, is missing: their number and the first `shown`."""
     missing = [path for path in paths if not path.is_file()]
     if missing:
         names = "\n".join(f"  {path}" for path in missing[:shown])

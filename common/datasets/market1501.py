@@ -1,8 +1,8 @@
 """Market-1501 (Zheng et al., "Scalable Person Re-identification: A Benchmark", ICCV 2015).
 
-This is the reader of the folders as they are in the download, with:
-* junk (-1) and distractors (0000) kept in the gallery under their own labels: the protocol decides about them;
-* `gt_bbox`, annotators' boxes, as the subset `multi_query` when it is there.
+Reads the folders of the download, with:
+* junk (-1) and distractors (0000) kept in the gallery under their own labels, for the protocol to handle;
+* `gt_bbox`, the annotators' boxes, as the subset `multi_query` if present.
 """
 
 from pathlib import Path
@@ -21,7 +21,7 @@ market1501/               (or Market-1501-v15.09.15/, Market-1501/)
   bounding_box_test/      the gallery; -1_c... is junk, 0000_c... are distractors
   gt_bbox/                optional, for the multi-query protocol"""
 
-# As published: (images, identities, cameras). The gallery's 750 identities and the label 0 of its distractors.
+# (images, identities, cameras). The gallery has 750 identities plus label 0, its distractors.
 OFFICIAL_COUNTS = {
     NAME: {
         "train": (12_936, 751, 6),

@@ -19,7 +19,7 @@ FILES = {
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Market-1501 in little: Thumbs.db, a Mac's copies and other files lie between the pictures."""
+    """A small Market-1501: Thumbs.db, files of a Mac and others are among the images."""
     root = tmp_path / "Market-1501-v15.09.15"
     for directory, names in FILES.items():
         (root / directory).mkdir(parents=True)
@@ -29,7 +29,7 @@ def folder(tmp_path: Path) -> Path:
     return root
 
 
-def test_reads_samples_in_order_of_names_with_the_labels_of_the_files(folder):
+def test_samples_are_sorted_by_name_with_the_labels_of_the_files(folder):
     dataset = market1501.read(folder)
     assert [sample.path.name for sample in dataset.train.samples] == sorted(FILES["bounding_box_train"])
     assert dataset.train.persons.tolist() == [2, 2, 7]
@@ -76,7 +76,7 @@ def test_is_found_by_the_downloads_name_by_a_plain_name_and_as_the_root_itself(f
     assert open_dataset("market1501", plain.parent).folder == plain
 
 
-def test_a_root_without_the_data_set_says_where_it_looked_and_never_draws(tmp_path, monkeypatch):
+def test_a_root_without_the_data_set_says_where_it_looked_and_generates_nothing(tmp_path, monkeypatch):
     monkeypatch.setenv("REID_DATA", str(tmp_path / "data"))
     with pytest.raises(UserError, match=r"Market-1501-v15\.09\.15(.|\n)*bounding_box_train/"):
         open_dataset("market1501", tmp_path)
@@ -88,18 +88,18 @@ def test_an_unknown_name_shows_the_nearest():
         open_dataset("market-1501")
 
 
-def test_without_a_root_the_synthetic_set_is_drawn_once(tmp_path, monkeypatch, capsys):
+def test_without_a_root_the_synthetic_set_is_generated_once(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("DATA_ROOT", str(tmp_path / "real"))  # commands read it, `open_dataset` does not
     monkeypatch.setenv("REID_DATA", str(tmp_path))
     dataset = open_dataset("market1501", size="tiny")
     assert dataset.folder == tmp_path / "synthetic" / "tiny" / "market1501"
     assert dataset.kind == "tiny"
-    assert "drawing the synthetic market1501" in capsys.readouterr().err
-    monkeypatch.setattr("common.datasets.synthetic.make_dataset", lambda *_, **__: pytest.fail("it is there already"))
+    assert "generating the synthetic market1501" in capsys.readouterr().err
+    monkeypatch.setattr("common.datasets.synthetic.make_dataset", lambda *_, **__: pytest.fail("it exists already"))
     assert open_dataset("market1501", size="tiny").fingerprint == dataset.fingerprint
 
 
-def test_a_synthetic_set_of_another_generator_version_is_drawn_anew(tmp_path, monkeypatch):
+def test_a_synthetic_set_of_another_generator_version_is_generated_again(tmp_path, monkeypatch):
     monkeypatch.setenv("REID_DATA", str(tmp_path))
     folder = open_dataset("market1501", size="tiny").folder
     mark = folder / "synthetic.json"

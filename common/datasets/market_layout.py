@@ -1,5 +1,5 @@
-"""Folders of pictures whose names begin with identity and camera, as in 0002_c1s1_000451_03.jpg: Market-1501's layout,
-which DukeMTMC-reID and the CUHK03 new protocol took over.
+"""Market-1501's layout: folders of images whose names begin with identity and camera, as in 0002_c1s1_000451_03.jpg.
+DukeMTMC-reID and the new protocol of CUHK03 use it too.
 """
 
 import re
@@ -17,20 +17,20 @@ _FILE_NAME = re.compile(r"([-\d]+)_c(\d)")
 def read_folders(folder: Path, folders: Mapping[str, str], layout: str, suffixes: tuple[str, ...] = (".jpg",)) -> dict:
     """{subset name: Subset} of `folders`, {subset name: folder name below `folder`}.
 
-    layout: what the error shows. UserError: a folder missing or without pictures, a name that says no identity.
+    layout: shown by errors. UserError: a folder missing or without images, a file name without identity and camera.
     """
     return {name: Subset(name, tuple(_samples(folder / part, layout, suffixes))) for name, part in folders.items()}
 
 
 def single_query(subsets: Mapping[str, Subset]) -> tuple[Search, ...]:
-    """The one search of these data sets: every query alone against the whole gallery."""
+    """The only search of these data sets: every query alone against the whole gallery."""
     return (Search("single_query", subsets["query"], subsets["gallery"]),)
 
 
 def _samples(folder: Path, layout: str, suffixes: tuple[str, ...]) -> list[Sample]:
     if not folder.is_dir():
         raise UserError(f"{folder} is missing. Expected:\n{layout}")
-    # Downloads have Thumbs.db beside the pictures, copies made on a Mac have ._0002_c1... beside each.
+    # Downloads have Thumbs.db among the images, copies made on a Mac have a ._0002_c1... for each image.
     names = sorted(p.name for p in folder.iterdir() if p.suffix.lower() in suffixes and not p.name.startswith("._"))
     if not names:
         raise UserError(f"{folder} has no {' or '.join(suffixes)} files. Expected:\n{layout}")

@@ -1,12 +1,12 @@
 """MSMT17 (Wei et al., "Person Transfer GAN to Bridge Domain Gap for Person Re-Identification", CVPR 2018).
 
-This is the reader of the download's folders and lists, with:
-* `msmt17`: train and val lists together, 32,621 images of 1,041 identities, what papers count as its training images;
-* `msmt17-train`: the train list alone, as its authors meant it for choosing settings; val is then left out;
-* V1 and V2 (the same images, in V2 with faces masked), told by the names of their folders and noted.
+Reads the folders and lists of the download, with:
+* `msmt17`: train and val lists together, 32,621 images of 1,041 identities, which papers count as training images;
+* `msmt17-train`: the train list alone; its authors meant val for choosing settings, and no subset holds it;
+* V1 and V2 (the same images, with faces masked in V2), recognised by their folder names; a note says which.
 
-Labels are those of the lists. Train and val number the same identities alike; train and test both begin at 0, so that
-label 0 is one person in `train` and another in `query` and `gallery`.
+Labels are those of the lists. Train and val share labels. Train and test labels both start at 0, so that label 0 is one
+person in `train` and another in `query` and `gallery`.
 """
 
 from pathlib import Path
@@ -62,7 +62,7 @@ def _version(folder: Path) -> tuple[str, Path, Path]:
             return version, folder / names[0], folder / names[1]
         if present:
             absent = next(name for name in names if name not in present)
-            raise UserError(f"{folder / absent} is missing, {present[0]} is there. Expected:\n{LAYOUT}")
+            raise UserError(f"{folder / absent} is missing, though {present[0]} is there. Expected:\n{LAYOUT}")
     raise UserError(f"{folder} has neither train/ and test/ nor mask_train_v2/ and mask_test_v2/. Expected:\n{LAYOUT}")
 
 

@@ -1,4 +1,4 @@
-"""Both versions of MSMT17 in little, with the quirks of the download."""
+"""Both versions of a small MSMT17, with the quirks of the download."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pytest
 from common.datasets import msmt17, open_dataset
 from common.errors import UserError
 
-# Train and val number the same people; test begins at 0 again.
+# Train and val share labels; test labels start at 0 again.
 LISTS = {
     "list_train.txt": ["0000/0000_001_05_0303morning_0006_2.jpg 0", "0001/0001_003_14_0303noon_0101_0_ex.jpg 1"],
     "list_val.txt": ["0000/0000_002_12_0303morning_0008_1.jpg 0"],

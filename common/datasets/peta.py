@@ -1,9 +1,9 @@
 """PETA (Deng et al., "Pedestrian Attribute Recognition at Far Distance", ACM Multimedia 2014): 19,000 images gathered
 from ten data sets, with attributes (peta_attributes.py).
 
-Identities are the leading digits of file names (0806_... is 806), and are unique only within one of the ten folders. A
-person here is the running number, from 0, over the (folder, identity) pairs with images, in sorted order of both. In
-CUHK's folder the digits number the images, so that each of its images is a person of its own.
+Identities are the leading digits of file names (0806_... is 806) and are unique only within one of the ten folders.
+Persons are therefore numbered from 0 over the sorted (folder, identity) pairs that have images. In CUHK's folder the
+digits number the images, so that each of its images is a person of its own.
 
 PETA has no camera labels: every image is its own camera, its position in `all`.
 
@@ -11,7 +11,7 @@ It has no published re-ID split either. Ours, ASSUMED, always the same:
 1. `numpy.random.default_rng(SPLIT_SEED)` makes one `permutation` of the persons; its first half (rounded down) trains.
 2. In order of their numbers, each of the other persons with two or more images gives one of them as a query: position
    `integers(number of images)`, from the same generator, in the sorted file names; the rest go to the gallery.
-3. A person of the test half with a single image goes to the gallery, where nobody asks for it: a distractor.
+3. The only image of a test person goes to the gallery, where it is no query's match: a distractor.
 """
 
 import re
@@ -37,7 +37,7 @@ peta/                     (or PETA/, PETA dataset/)
   ...                     and so in each of {", ".join(SOURCES[1:5])},
                           {", ".join(SOURCES[5:])}"""
 
-# Images and identities are those of the whole; cameras are unknown, and the parts are of our own split.
+# (images, identities, cameras) of the whole data set. Cameras are unknown, and the split is our own.
 OFFICIAL_COUNTS = {NAME: {"all": (19_000, 8_705, None)}}
 
 SPLIT_SEED = 0
@@ -47,7 +47,7 @@ _NUMBER = re.compile(r"\d+")
 
 
 def read(folder: Path, name: str = NAME) -> DataSet:
-    """The data set in `folder`: subsets `train`, `query`, `gallery`, and `all` images in order of person and name.
+    """The data set in `folder`: subsets `train`, `query`, `gallery`, and `all` images sorted by person and file name.
 
     UserError: a folder or Label.txt missing, no images in it, an image without an identity.
     """
@@ -64,10 +64,10 @@ def read(folder: Path, name: str = NAME) -> DataSet:
         if person in training:
             parts["train"] += samples
             continue
-        asked = int(generator.integers(len(samples))) if len(samples) > 1 else None
-        alone += asked is None
+        query_position = int(generator.integers(len(samples))) if len(samples) > 1 else None
+        alone += query_position is None
         for position, sample in enumerate(samples):
-            parts["query" if position == asked else "gallery"].append(sample)
+            parts["query" if position == query_position else "gallery"].append(sample)
     if not parts["train"] or not parts["query"]:
         raise UserError(f"{folder} holds {len(by_person)} persons, too few to split. Expected:\n{LAYOUT}")
     subsets = {part: Subset(part, tuple(samples)) for part, samples in parts.items()}
@@ -83,7 +83,7 @@ def read(folder: Path, name: str = NAME) -> DataSet:
 
 
 def read_images(folder: Path) -> dict[tuple[str, int], list[Path]]:
-    """{(name of the folder, identity): sorted images}, in sorted order: a person's number is its position here."""
+    """{(name of the folder, identity): sorted images}, sorted; a person's number is the position here."""
     images: dict[tuple[str, int], list[Path]] = {}
     for source in SOURCES:
         archive = folder / source / "archive"

@@ -1,12 +1,13 @@
-"""PETA's attributes (Deng et al., ACM Multimedia 2014; peta.py), from each folder's Label.txt, put together into the 13
+"""PETA's attributes (Deng et al., ACM Multimedia 2014; peta.py), from each folder's Label.txt, grouped into the 13
 tasks that FGSAM's Table I ticks for PETA (Zhou et al., IEEE TIP 29, 2020).
 
-The paper says that it re-organised PETA's 65 labels to match Market-1501's and DukeMTMC-reID's, not how. TASKS is how
-we do it, ASSUMED throughout. What no label tells is missing (NaN), never guessed:
-* a task of several values is missing where none of its labels is given; gender, hair and age also where two are (they
-  contradict each other), the others then take the value that TASKS lists first, as people do wear two colours;
-* a yes or no is `no` only where the line says something else of its kind (any carrying... for a backpack, as
-  carryingNothing), and missing where it is silent on that kind.
+The paper says that it re-organised PETA's 65 labels to match those of Market-1501 and DukeMTMC-reID, but not how. TASKS
+is our version, ASSUMED throughout. Values without a label are missing (NaN), never guessed:
+* a task of several values is missing if none of its labels is given. If two are given, gender, hair and age are
+  missing too, as the labels contradict each other; other tasks take the value that TASKS lists first, as people do wear
+  two colours;
+* a yes-or-no task is `no` only if the line has another label of the same kind (for a backpack any carrying... label,
+  such as carryingNothing), and missing if it has none of that kind.
 """
 
 from pathlib import Path
@@ -35,7 +36,7 @@ TASKS: dict[str, dict[str, tuple[str, ...]]] = {
         "over 60": ("personalLarger60",),
     },
     "sleeves": {"long": ("upperBodyLongSleeve",), "short": ("upperBodyShortSleeve", "upperBodyNoSleeve")},
-    # PETA does not label the length: garments that cover the hips, worn over others, against those that end above.
+    # PETA does not label the length: outer garments that cover the hips are long, those that end above are short.
     "upper_length": {
         "long": ("upperBodyJacket", "upperBodySuit"),
         "short": ("upperBodyTshirt", "upperBodyVNeck", "upperBodySweater"),
@@ -58,7 +59,7 @@ TASKS: dict[str, dict[str, tuple[str, ...]]] = {
 
 CONTRADICTORY = ("gender", "hair", "age")
 
-# Task: the label that means yes, and how labels of its kind begin.
+# Task: the label that means yes, and the prefix of labels of its kind.
 PRESENCE = {
     "hat": ("accessoryHat", "accessory"),
     "backpack": ("carryingBackpack", "carrying"),
@@ -66,17 +67,17 @@ PRESENCE = {
     "boots": ("footwearBoots", "footwear"),
 }
 
-# Labels that begin like a kind of footwear and do not tell boots from shoes.
+# Labels that begin with footwear but do not distinguish boots from shoes.
 _SILENT = frozenset(label for labels in TASKS["shoe_colour"].values() for label in labels)
 
 
 def read_peta_attributes(folder: Path) -> pd.DataFrame:
     """One row a person (index: the numbers that peta.read gives), one column for each of the 13 tasks.
 
-    Values are those of TASKS, and `no` or `yes` for PRESENCE; NaN is missing. The first token of a line is an identity,
-    or, in CUHK's folder, a file name whose leading digits are it. Lines of one identity add up; lines of identities
-    without images are left out; a person without a line is missing throughout. UserError: as of peta.read, and a line
-    that begins with no number.
+    Values are those of TASKS, and `no` or `yes` for PRESENCE; NaN is missing. The first token of a line is an identity
+    or, in CUHK's folder, a file name that begins with it. Lines of one identity are merged, lines of identities without
+    images are ignored, and a person without a line has no values. UserError: as in peta.read, or a line that does not
+    begin with a number.
     """
     numbers = person_numbers(read_images(folder))
     labels: dict[int, set[str]] = {person: set() for person in numbers.values()}

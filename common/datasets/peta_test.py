@@ -1,4 +1,4 @@
-"""PETA in little: ten folders, the split and the persons worked out again, attributes from every form of line."""
+"""A small PETA: ten folders, the split and the persons computed again, attributes from every form of line."""
 
 from pathlib import Path
 
@@ -79,7 +79,7 @@ def test_the_split_is_the_documented_one(folder):
     assert any(f"{len(ALONE & set(tested))} test persons with a single image" in note for note in dataset.notes)
 
 
-def test_an_image_without_identity_and_too_few_people_are_said(folder):
+def test_an_image_without_identity_is_named(folder):
     (folder / "MIT" / "archive" / "holiday.jpg").touch()
     with pytest.raises(UserError, match=r"holiday\.jpg"):
         peta.read(folder)
@@ -111,14 +111,14 @@ def test_attributes_are_the_13_tasks_of_table_1(folder):
     }
 
 
-def test_contradictions_and_silence_are_missing(folder):
+def test_contradictory_and_absent_labels_are_missing(folder):
     table = read_peta_attributes(folder)
-    # Both genders; footwearBlack says nothing on boots, and no accessory is spoken of.
+    # Both genders; footwearBlack says nothing on boots, and no accessory is mentioned.
     assert table.loc[0].dropna().to_dict() == {"hair": "long", "shoe_colour": "black", "backpack": "no", "bag": "no"}
     assert table.loc[5].isna().all()  # no line
 
 
-def test_lines_of_one_identity_add_up(folder):
+def test_lines_of_one_identity_are_merged(folder):
     row = read_peta_attributes(folder).loc[11].dropna().to_dict()
     assert row == {
         "age": "over 60",

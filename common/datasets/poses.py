@@ -1,8 +1,8 @@
-"""Joints of a data set's images, kept in one JSON file: COCO's keypoint results with file names in place of image ids.
+"""Joints of a data set's images in one JSON file: COCO's format of keypoint results, with file names instead of ids.
 
 {"dataset": "market1501", "kind": "demo", "fingerprint": "0123...", "joints": ["nose", ...],
  "images": [{"file_name": "query/0001_c1s1_001051_00.jpg", "keypoints": [x, y, v, ... 17 times]}, ...]}
-x and y are pixels of the image as it is on disk; v is 0 for a joint that is not in the image, 1 hidden, 2 seen.
+x and y are pixels of the image as it is on disk; v is 0 for a joint outside the image, 1 hidden, 2 visible.
 """
 
 import json
@@ -40,7 +40,7 @@ def write_poses(path: Path, dataset: DataSet, poses: Mapping[str, np.ndarray]) -
 def read_poses(path: Path, dataset: DataSet) -> dict[str, np.ndarray]:
     """File name below the data set's folder to (17, 3) float32. Images without a pose are not in the mapping.
 
-    UserError: no such file, not such a file, or made for other images than `dataset` holds.
+    UserError: no such file, another kind of file, or a file made for other images than those of `dataset`.
     """
     try:
         content = json.loads(Path(path).read_text())
@@ -50,11 +50,13 @@ def read_poses(path: Path, dataset: DataSet) -> dict[str, np.ndarray]:
     except FileNotFoundError:
         raise UserError(f"no joints at {path}: this file is made from the images by a pose network") from None
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path} is not a file of joints ({type(error).__name__}: {error}); make it anew") from None
+        raise UserError(
+            f"{path} is not a file of joints ({type(error).__name__}: {error}); generate it again"
+        ) from None
     expected = dataset.name, dataset.kind, dataset.fingerprint
     if owner != expected:
         raise UserError(
             f"{path} was made for other images: {' '.join(owner)}; the data set in {dataset.folder} is "
-            f"{' '.join(expected)} (name, kind, fingerprint). Make it anew from these images."
+            f"{' '.join(expected)} (name, kind, fingerprint). Generate it again from these images."
         )
     return poses

@@ -8,7 +8,7 @@ from common.datasets.poses import read_poses, write_poses
 from common.errors import UserError
 
 
-def _dataset(folder, name="market1501", content=b"picture"):
+def _dataset(folder, name="market1501", content=b"image"):
     path = folder / "query" / "0001_c1.jpg"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
@@ -30,7 +30,7 @@ def test_another_data_sets_joints_are_refused(tmp_path):
     with pytest.raises(UserError, match="made for other images"):
         read_poses(tmp_path / "poses.json", _dataset(tmp_path / "b", name="msmt17"))
     with pytest.raises(UserError, match="made for other images"):
-        read_poses(tmp_path / "poses.json", _dataset(tmp_path / "c", content=b"a larger picture"))
+        read_poses(tmp_path / "poses.json", _dataset(tmp_path / "c", content=b"a larger image"))
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"dataset": "market1501"}', "\x00\x01"])

@@ -1,10 +1,10 @@
 """RegDB (Nguyen et al., "Person Recognition System Based on a Combination of Body Images from Visible Light and Thermal
-Cameras", Sensors 2017), in the ten trials of Ye et al., AAAI 2018: in each, half of the 412 people train.
+Cameras", Sensors 2017), in the ten trials of Ye et al., AAAI 2018: each trains on half of the 412 people.
 
-A trial needs a model of its own, so each has a name: `regdb` is trial 1, `regdb-2` to `regdb-10` the others; papers
-print the mean of the ten. Camera 1 is the visible one, camera 2 the thermal one.
+A trial needs a model of its own, so each has a name: `regdb` is trial 1, `regdb-2` to `regdb-10` are the others. Papers
+report the mean of the ten. Camera 1 is visible, camera 2 thermal.
 
-Labels are those of the lists: 0 to 205 in the training half and again, for other people, in the test half.
+Labels are those of the lists: 0 to 205 in the training half, and again in the test half for other people.
 """
 
 from pathlib import Path

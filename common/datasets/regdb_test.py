@@ -1,4 +1,4 @@
-"""RegDB in little: two trials' lists over four people."""
+"""A small RegDB: lists of two trials over four people."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pytest
 from common.datasets import READERS, open_dataset, regdb
 from common.errors import UserError
 
-# People 1, 285 train in trial 1 and test in trial 2; people 3, 40 the other way round. Labels begin at 0 in each list.
+# People 1, 285 train in trial 1 and test in trial 2; people 3, 40 the other way round. Labels start at 0 in each list.
 HALVES = {1: {"train": ("1", "285"), "test": ("3", "40")}, 2: {"train": ("3", "40"), "test": ("1", "285")}}
 
 

@@ -1,15 +1,15 @@
 """SYSU-MM01 (Wu et al., "RGB-Infrared Cross-Modality Person Re-Identification", ICCV 2017): four visible cameras
 (1, 2 indoors, 4, 5 outdoors) and two infrared ones (3 indoors, 6 outdoors).
 
-This is the reader of the folders as they are in the download, with:
+Reads the folders of the download, with:
 * `train`: all images of the identities of train_id and val_id, both modalities (395 identities, as papers count);
-* `query`: all infrared images of the test identities; `gallery` their visible ones, `gallery_indoor` those of cameras 1
-  and 2: what the trials of a search choose from;
-* four searches of ten trials: `all` and `indoor`, one image for each identity and visible camera (single shot), and
-  `all_multi_shot` and `indoor_multi_shot`, ten (all where there are fewer).
+* `query`: all infrared images of the test identities; `gallery`: their visible images, `gallery_indoor`: those of
+  cameras 1 and 2. The trials of a search choose from these;
+* four searches of ten trials: `all` and `indoor` with one image for each identity and visible camera (single shot),
+  `all_multi_shot` and `indoor_multi_shot` with ten (all where there are fewer).
 
-Which images a trial takes is the beginning of a permutation of each identity's images in each camera: the official one
-where rand_perm_cam.mat lies in the folder or in exp/, else ours (sysu_trials.py). A note says which.
+A trial takes the first images of a permutation of each identity's images in each camera: the official permutations if
+rand_perm_cam.mat is in the folder or in exp/, else ours (sysu_trials.py). A note says which.
 """
 
 from pathlib import Path
@@ -33,7 +33,7 @@ sysu_mm01/                (or SYSU-MM01/)
     test_id.txt           or .mat
   rand_perm_cam.mat       optional, here or in exp/: the official choice of gallery images"""
 
-# (images, identities, cameras). Train is 22,258 visible and 11,909 infrared images. The gallery's counts are those of
+# (images, identities, cameras). Train: 22,258 visible and 11,909 infrared images. The gallery's counts are those of
 # the official permutations of the 96 test identities (their query lengths add up to the published 3,803).
 OFFICIAL_COUNTS = {
     NAME: {
@@ -53,8 +53,8 @@ _ALL_CAMERAS = tuple(range(1, 7))
 
 
 def read(folder: Path, name: str = NAME) -> DataSet:
-    """The data set in `folder`. UserError: a camera's folder or a file of identities missing or unreadable, no images,
-    or permutations that do not fit the images.
+    """The data set in `folder`. UserError: a camera's folder or a list of identities missing or unreadable, no images,
+    or permutations that do not match the images.
     """
     for camera in _ALL_CAMERAS:
         if not (folder / f"cam{camera}").is_dir():
@@ -92,7 +92,7 @@ def read(folder: Path, name: str = NAME) -> DataSet:
 
 
 def _subset(folder: Path, name: str, cameras: tuple[int, ...], persons: list[int]) -> Subset:
-    """In order of camera, identity, file name. An identity without a folder in a camera was not seen there."""
+    """Sorted by camera, identity and file name. An identity without a folder in a camera was not seen there."""
     samples = []
     for camera in cameras:
         modality = "infrared" if camera in INFRARED_CAMERAS else "visible"
@@ -107,7 +107,7 @@ def _subset(folder: Path, name: str, cameras: tuple[int, ...], persons: list[int
 
 
 def _groups(subset: Subset) -> dict[tuple[int, int], np.ndarray]:
-    """{(camera, person): positions in the subset, in order of file names}."""
+    """{(camera, person): positions in the subset, sorted by file name}."""
     groups: dict[tuple[int, int], list[int]] = {}
     for position, sample in enumerate(subset.samples):
         groups.setdefault((sample.camera, sample.person), []).append(position)

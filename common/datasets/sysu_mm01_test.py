@@ -1,4 +1,4 @@
-"""SYSU-MM01 in little: galleries of the trials worked out by hand, official permutations with MATLAB's nesting."""
+"""A small SYSU-MM01: galleries of the trials computed by hand, official permutations with MATLAB's nesting."""
 
 from pathlib import Path
 
@@ -115,7 +115,7 @@ def test_numbers_of_gallery_images(folder, official):
         assert set(persons.tolist()) == {5, 30}
 
 
-def test_our_own_draw_is_the_documented_one_and_said(folder):
+def test_our_own_permutations_are_the_documented_ones_and_noted(folder):
     dataset = sysu_mm01.read(folder)
     assert "our own draw" in dataset.notes[0]
     for trial in range(10):
@@ -134,11 +134,13 @@ def test_permutations_for_other_images_are_refused(folder, camera, person, count
     images = {c: dict(persons) for c, persons in IMAGES.items()}
     images[camera][person] = count
     _write_permutations(folder / "rand_perm_cam.mat", images)
-    with pytest.raises(UserError, match=rf"does not fit the images: identity {person} has .* cam{camera}/{person:04d}"):
+    with pytest.raises(
+        UserError, match=rf"does not match the images: identity {person} has .* cam{camera}/{person:04d}"
+    ):
         sysu_mm01.read(folder)
 
 
-def test_files_that_are_something_else_are_named(folder):
+def test_files_of_another_kind_are_named(folder):
     (folder / "rand_perm_cam.mat").write_bytes(b"no MATLAB file" * 30)
     with pytest.raises(UserError, match=r"rand_perm_cam\.mat is not SYSU"):
         sysu_mm01.read(folder)
@@ -157,7 +159,7 @@ def test_published_counts_add_up():
     assert sysu_mm01.OFFICIAL_COUNTS["sysu_mm01"]["train"][0] == 22_258 + 11_909
 
 
-def test_fingerprint_tells_which_gallery_images_were_taken(folder):
-    drawn = sysu_mm01.read(folder).fingerprint
+def test_fingerprint_depends_on_the_gallery_images(folder):
+    ours = sysu_mm01.read(folder).fingerprint
     _write_permutations(folder / "rand_perm_cam.mat")
-    assert sysu_mm01.read(folder).fingerprint != drawn
+    assert sysu_mm01.read(folder).fingerprint != ours

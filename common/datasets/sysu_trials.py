@@ -1,4 +1,4 @@
-"""SYSU-MM01's files of the evaluation: whose images test, and which of them each trial takes (sysu_mm01.py)."""
+"""SYSU-MM01's evaluation files: the test identities and the gallery images of each trial (sysu_mm01.py)."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ Key = tuple[int, int]  # camera, person
 def read_identities(folder: Path, half: str, layout: str) -> list[int]:
     """Sorted identities of `train`, `val` or `test`: {half}_id.txt, or {half}_id.mat (variable `id`, 1 x n).
 
-    UserError: neither is there, or not numbers.
+    UserError: neither file exists, or it holds no numbers.
     """
     text, matlab = folder / f"{half}_id.txt", folder / f"{half}_id.mat"
     try:
@@ -37,9 +37,9 @@ def read_permutations(path: Path, counts: dict[Key, int]) -> dict[Key, np.ndarra
     """{(camera, person): (10, n) int64 positions from 0 among the person's images in that camera, sorted by name}.
 
     path: the official rand_perm_cam.mat, whose variable is a 6 x 1 cell of cameras, each a cell of identities (some
-    cameras hold 333, some 533), each 10 x n numbers from 1, empty where the camera did not see the identity.
-    counts: images on disk of each camera and test identity, 0 where there are none.
-    UserError: not such a file, or made for other images (an index beyond those on disk, images without an entry).
+    cameras hold 333, some 533), each 10 x n indices from 1, empty where the camera did not see the identity.
+    counts: number of images on disk for each camera and test identity, 0 included.
+    UserError: another kind of file, or one for other images (an index beyond those on disk, images without an entry).
     """
     try:
         cameras = scipy.io.loadmat(path)["rand_perm_cam"].ravel()
@@ -50,8 +50,8 @@ def read_permutations(path: Path, counts: dict[Key, int]) -> dict[Key, np.ndarra
         found, expected = counts[camera, person], permutation.max(initial=-1) + 1
         if expected > found or bool(found) != bool(permutation.size):
             raise UserError(
-                f"{path} does not fit the images: identity {person} has {found} in cam{camera}/{person:04d}, the file "
-                f"chooses among {expected}. Copy that folder again; to draw other trials, take the file away."
+                f"{path} does not match the images: identity {person} has {found} in cam{camera}/{person:04d}, the file "
+                f"chooses among {expected}. Copy that folder again; to use our own trials, remove the file."
             )
     return {key: permutation for key, permutation in permutations.items() if permutation.size}
 
@@ -67,8 +67,8 @@ def _entry(cameras: np.ndarray, camera: int, person: int) -> np.ndarray:
 
 
 def draw_permutations(counts: dict[Key, int]) -> dict[Key, np.ndarray]:
-    """As read_permutations, drawn: trial t (0 to 9) has the generator `numpy.random.default_rng(t)`, and takes from it
-    one `permutation(n)` for each (camera, person) in sorted order.
+    """As read_permutations, but random: trial t (0 to 9) uses `numpy.random.default_rng(t)` and takes from it one
+    `permutation(n)` for each (camera, person) in sorted order.
     """
     generators = [np.random.default_rng(trial) for trial in range(NUM_TRIALS)]
     return {key: np.stack([generator.permutation(counts[key]) for generator in generators]) for key in sorted(counts)}

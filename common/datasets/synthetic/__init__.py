@@ -1,4 +1,4 @@
-"""Synthetic pedestrians: drawn, not collected; written in the layout of a real data set and read by its reader."""
+"""Synthetic pedestrians: rendered images, written in the layout of a real data set and read by its reader."""
 
 from common.datasets.synthetic.write import make_dataset
 

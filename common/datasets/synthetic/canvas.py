@@ -1,7 +1,7 @@
-"""Two drawings made together: which surface is in each pixel, and how much light falls on it.
+"""Two images drawn together: which surface each pixel shows, and how much light falls on it.
 
-Coordinates are pixels of the finished crop, right and down; the surface drawing is SCALE times larger for smooth edges,
-the light drawing is blurred afterwards, which turns its few flat tones into round limbs and soft shadows.
+Coordinates are pixels of the finished crop, x to the right and y down. The surface image is SCALE times larger, for
+smooth edges. The light image is blurred afterwards, which turns its few flat tones into round limbs and soft shadows.
 """
 
 import math
@@ -9,7 +9,7 @@ import math
 from PIL import Image, ImageDraw
 
 SCALE = 3
-NEUTRAL = 128  # light value that leaves a colour as it is; 64 halves it
+NEUTRAL = 128  # light value that keeps a colour unchanged; 64 halves it
 
 _ARC = [(math.cos(angle), math.sin(angle)) for angle in (math.pi * step / 5 for step in range(6))]
 
@@ -24,7 +24,7 @@ class Canvas:
         self._surface_pen, self._light_pen = ImageDraw.Draw(surfaces), ImageDraw.Draw(light)
 
     def polygon(self, points: list[Point], surface: int, light: int | None = None) -> None:
-        """A filled outline; `light` None keeps the light that is there (a print on cloth)."""
+        """Filled. With `light` None the light stays as it is, as for a print on cloth."""
         self._surface_pen.polygon([SCALE * value for point in points for value in point], fill=surface)
         if light is not None:
             self._light_pen.polygon([value for point in points for value in point], fill=light)
@@ -49,7 +49,7 @@ class Canvas:
     def limb(
         self, start: Point, end: Point, start_radius: float, end_radius: float, surface: int, lit_side: float
     ) -> None:
-        """A tapered part with round ends, darker at its edge and lit from `lit_side` (-1 left, 1 right)."""
+        """A tapered capsule, darker at its edge and lit from `lit_side` (-1 left, 1 right)."""
         outline = capsule(start, end, start_radius, end_radius)
         self._surface_pen.polygon([SCALE * value for point in outline for value in point], fill=surface)
         self._light_pen.polygon([value for point in outline for value in point], fill=88)
@@ -59,7 +59,7 @@ class Canvas:
 
 
 def capsule(start: Point, end: Point, start_radius: float, end_radius: float) -> list[Point]:
-    """The outline of two discs and what lies between them."""
+    """The outline of two discs and the area between them."""
     dx, dy = end[0] - start[0], end[1] - start[1]
     length = math.hypot(dx, dy) or 1.0
     ux, uy = dx / length, dy / length

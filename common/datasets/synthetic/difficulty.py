@@ -1,44 +1,45 @@
-"""The knobs that make the synthetic task hard or easy, in one place. What was measured: common/datasets/README.md.
+"""The settings that make the synthetic task harder or easier. Measured results: common/datasets/README.md.
 
-Changing one changes every picture: raise `GENERATOR_VERSION` with it, so that no old folder passes for a new one. A
-layout whose pictures alone change has its own version after that.
+Changing one changes every image: raise `GENERATOR_VERSION` as well, so that folders generated before are recognised as
+outdated. If the images of one layout alone change, raise its entry in `LAYOUT_VERSIONS`.
 """
 
 GENERATOR_VERSION = 1
-LAYOUT_VERSIONS = {"sysu_mm01": 2, "regdb": 2}  # 2: more people with fewer pictures each at demo size; sun-warmed dyes
+# 2: more identities with fewer images each at demo size; dyes warmed by the sun
+LAYOUT_VERSIONS = {"sysu_mm01": 2, "regdb": 2}
 
 
 def generator_version(like: str) -> int:
-    """The version of what is drawn like `like`, as it stands in a drawn folder."""
+    """The version that is written into the mark of a folder in the layout of `like`."""
     return LAYOUT_VERSIONS.get(like, GENERATOR_VERSION)
 
 
-# How far cameras differ in white balance, exposure and contrast; the wider, the less colour alone tells.
+# How much cameras differ in white balance, exposure and contrast: the more they do, the less colour alone helps.
 CAST_SPREAD = 0.11  # standard deviation of the logarithm of the red and blue gains
 GAMMA_RANGE = (0.80, 1.30)
 SATURATION_RANGE = (0.55, 1.05)
 EXPOSURE_RANGE = (-0.30, 0.25)  # logarithm of a camera's exposure
 HAZE_RANGE = (0.0, 0.10)  # how far black is lifted
 
-# How far pictures of one camera differ among themselves: a passing cloud, the shadow of a wall.
+# How much the images of one camera differ: a passing cloud, the shadow of a wall.
 EXPOSURE_SPREAD = 0.14  # of the logarithm, between tracks
 FRAME_EXPOSURE_SPREAD = 0.05  # of the logarithm, between frames of one track
 
-# How far the same named colour differs between persons, standard deviation of the logarithm.
+# How much one named colour varies between identities: standard deviation of the logarithm.
 COLOUR_JITTER = 0.05
 
-# What hides the person: share of tracks with an object in front, with another person in the crop.
+# Occlusion: share of tracks with an object in front, and with another person in the crop.
 OBJECT_RATE = 0.14
 COMPANION_RATE = 0.12
 
-# Detector boxes: standard deviations in parts of the box's height.
+# Errors of detected boxes, standard deviations: the shift relative to the crop's height, the others of logarithms.
 CROP_SHIFT = 0.020
 CROP_SCALE = 0.035
 CROP_STRETCH = 0.05
 
-# Viewpoint: spread in radians round the directions in which people walk through a camera's view.
+# Viewpoint: spread in radians around the directions in which people walk through a camera's view.
 YAW_SPREAD = 0.35
 
-# Share of the resolution that cameras keep, from the worst to the best, and the noise they add in gray levels.
+# Share of the resolution that cameras keep, from worst to best, and the noise that they add, in gray levels.
 DETAIL_RANGE = (0.70, 1.0)
 NOISE_RANGE = (1.5, 6.0)

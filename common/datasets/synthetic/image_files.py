@@ -1,4 +1,4 @@
-"""Draws the pictures of a data set and writes them, in any number of processes."""
+"""Renders the images of a data set and writes their files, in any number of processes."""
 
 import io
 import multiprocessing
@@ -14,25 +14,27 @@ from tqdm import tqdm
 
 from common.datasets.synthetic.render import Shot, render
 
-Job = tuple[str, Any]  # file name in the data set's folder, what to draw
-Draw = Callable[[Any], tuple[Image.Image, int, Any]]  # what to draw -> pixels, JPEG quality, what to note about it
+Job = tuple[str, Any]  # file name in the data set's folder, what to render
+Renderer = Callable[[Any], tuple[Image.Image, int, Any]]  # what to render -> pixels, JPEG quality, annotations
 
 
-def draw_person(shot: Shot) -> tuple[Image.Image, int, np.ndarray]:
+def render_crop(shot: Shot) -> tuple[Image.Image, int, np.ndarray]:
     """Pixels, JPEG quality and (17, 3) joints."""
-    picture = render(shot)
-    return picture.pixels, picture.quality, picture.joints
+    crop = render(shot)
+    return crop.pixels, crop.quality, crop.joints
 
 
-def draw_jobs(folder: Path, jobs: list[Job], processes: int, draw: Draw = draw_person) -> Iterable[tuple[str, Any]]:
-    """Draw and write every job; yields (file name, its notes) in the jobs' order, with a progress bar.
+def write_images(
+    folder: Path, jobs: list[Job], processes: int, renderer: Renderer = render_crop
+) -> Iterable[tuple[str, Any]]:
+    """Render every job and write its file. Yields (file name, annotations) in the order of the jobs.
 
-    The files' endings say how they are written: .jpg, .png or .bmp. Their folders are made where they are missing.
+    The suffix of a file name decides its format: .jpg, .png or .bmp. Missing folders are created.
     """
     for parent in sorted({(folder / name).parent for name, _ in jobs}):
         parent.mkdir(parents=True, exist_ok=True)
-    work = partial(_draw_job, folder, draw)
-    bar = partial(tqdm, total=len(jobs), desc="drawing", unit="image", disable=not sys.stderr.isatty())
+    work = partial(_write_image, folder, renderer)
+    bar = partial(tqdm, total=len(jobs), desc="rendering", unit="image", disable=not sys.stderr.isatty())
     if processes == 1:
         yield from bar(map(work, jobs))
         return
@@ -42,15 +44,15 @@ def draw_jobs(folder: Path, jobs: list[Job], processes: int, draw: Draw = draw_p
         yield from bar(pool.imap(work, jobs, chunksize=32))
 
 
-def _draw_job(folder: Path, draw: Draw, job: Job) -> tuple[str, Any]:
+def _write_image(folder: Path, renderer: Renderer, job: Job) -> tuple[str, Any]:
     name, subject = job
-    pixels, quality, notes = draw(subject)
+    pixels, quality, annotations = renderer(subject)
     encoded = io.BytesIO()
     if name.endswith(".jpg"):
         pixels.save(encoded, "JPEG", quality=quality)
     elif name.endswith(".png"):
-        pixels.save(encoded, "PNG", compress_level=1)  # a third larger than the usual 6, and far faster
+        pixels.save(encoded, "PNG", compress_level=1)  # a third larger than at the usual level 6, and far faster
     else:
         pixels.save(encoded, "BMP")
     (folder / name).write_bytes(encoded.getvalue())
-    return name, notes
+    return name, annotations

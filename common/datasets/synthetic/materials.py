@@ -1,23 +1,23 @@
-"""Surfaces: what the renderer paints with. A drawing holds a surface number in every pixel; colours come afterwards.
+"""Surfaces: a canvas holds a surface number in every pixel, and colours are applied afterwards.
 
-The same drawing can so be coloured for another sensor: a modality is one function from (person, scene, camera) to what
-each surface number looks like: `visible_palette` in camera.py, `gray_levels` in gray_camera.py.
+The same canvas can therefore be recorded by any sensor. A modality is one function from (person, scene, camera) to the
+look of each surface number: `visible_palette` in cameras/camera.py, `gray_levels` in cameras/gray_camera.py.
 """
 
-# What a person consists of. "accent" surfaces carry stripes, sleeves, trims and patches.
+# Surfaces of a person; "accent" surfaces carry stripes, sleeves, trims and patches.
 PERSON_SURFACES = (
     "skin", "hair", "eye", "upper", "upper_accent", "inner", "logo", "lower", "lower_accent", "sock", "shoe", "sole",
     "hat", "hat_accent", "backpack", "backpack_accent", "bag", "strap", "handbag", "belt",
 )  # fmt: skip
 
-# What stands around: three tones of a material make its texture.
+# Surfaces of a scene; three tones of one material make its texture.
 SCENE_SURFACES = (
     "sky", "ground_1", "ground_2", "ground_3", "joint", "kerb", "wall_1", "wall_2", "wall_3", "window", "window_light",
     "door", "leaf_1", "leaf_2", "leaf_3", "trunk", "metal", "metal_light", "rubber", "vehicle", "vehicle_glass",
     "object_1", "object_2", "crowd_upper", "crowd_lower", "crowd_skin", "crowd_dark", "sign",
 )  # fmt: skip
 
-SLOTS = 24  # palette entries kept for each of the two persons that a picture can show
+SLOTS = 24  # palette entries reserved for each of the two people in a crop
 COMPANION = SLOTS  # first entry of the second person
 SCENE = 2 * SLOTS  # first entry of the scene
 

@@ -1,4 +1,4 @@
-"""Pictures wider than a person's box: one to three people in a scene, as in COCO, with what is annotated about them."""
+"""Images wider than one person's box: one to three people in a scene, as in COCO, with their annotations."""
 
 from dataclasses import dataclass
 
@@ -21,18 +21,18 @@ WIDTH, HEIGHT = 256, 192
 NUM_CAMERAS = 24
 FIRST_SLOTS = (0, COMPANION, SCENE + len(SCENE_SURFACES))  # palette entries of the people, the farthest first
 
-# Every so many pictures show a crowd far away, nobody, or have somebody whose joints nobody marked: (every, first).
-CROWD, NOBODY, UNMARKED = (9, 4), (31, 30), (7, 3)
+# One image in `every` shows a distant crowd, shows nobody, or has a person without labelled joints: (every, first).
+CROWD, NOBODY, UNLABELED = (9, 4), (31, 30), (7, 3)
 OBJECT_RATE = 0.2
-CUT_RATE = 0.2  # share of people whose legs are below the picture's edge
-LEAST_SEEN = 80  # pixels; who shows less is not annotated
+CUT_RATE = 0.2  # share of people whose legs are below the image's edge
+LEAST_SEEN = 80  # pixels; people with fewer visible ones are not annotated
 
 Box = tuple[float, float, float, float]  # x, y, width, height in pixels
 
 
 @dataclass(frozen=True)
 class Photograph:
-    """One picture to be made; `number` from 0 in its split."""
+    """One image to render; `number` counts from 0 in its split."""
 
     seed: int
     split: str  # train | test
@@ -40,10 +40,10 @@ class Photograph:
 
 
 @dataclass(frozen=True)
-class Marked:
-    """What an annotator writes about one person, or about a crowd.
+class Annotation:
+    """The annotation of one person, or of a crowd.
 
-    joints: (17, 3) float32 of COCO, all 0 for who was not marked and for a crowd; area: pixels that show the person.
+    joints: (17, 3) float32 as in COCO, all 0 where no joints are labelled and for a crowd; area: in pixels.
     """
 
     box: Box
@@ -52,14 +52,14 @@ class Marked:
     crowd: bool = False
 
 
-def draw_photograph(shot: Photograph) -> tuple[Image.Image, int, list[Marked]]:
+def render_photograph(shot: Photograph) -> tuple[Image.Image, int, list[Annotation]]:
     """Pixels, JPEG quality, annotations."""
     rng = generator(shot.seed, PHOTOGRAPH, int(shot.split == "test"), shot.number)
     camera_index = int(rng.integers(NUM_CAMERAS))
     camera = cameras(shot.seed, NUM_CAMERAS)[camera_index]
     scene = place(shot.seed, shot.split, camera_index, int(rng.integers(SCENES_PER_CAMERA)))
     canvas = Canvas(background(scene, rng, WIDTH, HEIGHT), Image.new("L", (WIDTH, HEIGHT), NEUTRAL))
-    marked = [_draw_crowd(canvas, rng)] if _every(shot.number, CROWD) else []
+    annotations = [_draw_crowd(canvas, rng)] if _every(shot.number, CROWD) else []
     people = [] if _every(shot.number, NOBODY) else _people(shot, camera, rng)
     for figure in people:
         draw_with_shadow(canvas, figure)
@@ -67,8 +67,8 @@ def draw_photograph(shot: Photograph) -> tuple[Image.Image, int, list[Marked]]:
         thing = OBJECTS[int(rng.integers(len(OBJECTS)))]
         draw_thing(canvas, thing, float(rng.uniform(0, WIDTH)), float(rng.uniform(0.9, 1.1)) * HEIGHT, 80.0)
     for position, figure in enumerate(people):
-        person = _mark(figure, canvas, with_joints=position > 0 or not _every(shot.number, UNMARKED))
-        marked += [person] if person else []
+        person = _annotate(figure, canvas, with_joints=position > 0 or not _every(shot.number, UNLABELED))
+        annotations += [person] if person else []
 
     colours = scene_colours(rng, scene.ground)
     exposure = float(np.exp(rng.normal(0, 0.15)))
@@ -80,7 +80,7 @@ def draw_photograph(shot: Photograph) -> tuple[Image.Image, int, list[Marked]]:
         camera.detail * float(rng.uniform(0.8, 1.0)),
         rng,
     )
-    return pixels, camera.quality, marked
+    return pixels, camera.quality, annotations
 
 
 def _every(number: int, rule: tuple[int, int]) -> bool:
@@ -107,7 +107,7 @@ def _people(shot: Photograph, camera: Camera, rng: np.random.Generator) -> list[
     return figures
 
 
-def _draw_crowd(canvas: Canvas, rng: np.random.Generator) -> Marked:
+def _draw_crowd(canvas: Canvas, rng: np.random.Generator) -> Annotation:
     """Small walkers close together, annotated as one region."""
     count, size = int(rng.integers(6, 12)), float(rng.uniform(24, 40))
     left, foot = float(rng.uniform(10, WIDTH - 130)), float(rng.uniform(0.35, 0.6)) * HEIGHT
@@ -116,11 +116,11 @@ def _draw_crowd(canvas: Canvas, rng: np.random.Generator) -> Marked:
         draw_thing(canvas, "walker", x, foot + float(rng.uniform(-2, 2)), size)
     width, height = min(0.30 * size * (count + 0.2), WIDTH - left), size + 4
     box = (round(left), round(foot - size - 2), round(width), round(height))
-    return Marked(box, np.zeros((17, 3), np.float32), float(box[2] * box[3]), crowd=True)
+    return Annotation(box, np.zeros((17, 3), np.float32), float(box[2] * box[3]), crowd=True)
 
 
-def _mark(figure: Figure, canvas: Canvas, with_joints: bool) -> Marked | None:
-    """The box round what can be seen of the person, which may be nothing worth marking."""
+def _annotate(figure: Figure, canvas: Canvas, with_joints: bool) -> Annotation | None:
+    """The annotation of the visible part of the person; None if too little is visible."""
     surfaces = np.asarray(canvas.surfaces)
     shown = (surfaces >= figure.first_slot) & (surfaces < figure.first_slot + SLOTS)
     rows, columns = np.flatnonzero(shown.any(axis=1)), np.flatnonzero(shown.any(axis=0))
@@ -129,11 +129,11 @@ def _mark(figure: Figure, canvas: Canvas, with_joints: bool) -> Marked | None:
         return None
     left, top, right, bottom = (value / SCALE for value in (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1))
     joints = figure_joints(figure, canvas) if with_joints else np.zeros((17, 3), np.float32)
-    return Marked((left, top, right - left, bottom - top), joints, area)
+    return Annotation((left, top, right - left, bottom - top), joints, area)
 
 
 def _palette(people: list[Person], colours: dict, camera: Camera, exposure: float) -> bytes:
-    """As visible_palette, for three people: the third is coloured as a first one, and moved to the third's entries."""
+    """As visible_palette, for three people: the third is coloured as a first one, and its entries are moved."""
     first, second, third = (*people, None, None, None)[:3]
     palette = visible_palette(first, second, colours, camera, exposure)
     start, end = 3 * FIRST_SLOTS[2], 3 * (FIRST_SLOTS[2] + SLOTS)

@@ -1,7 +1,7 @@
-"""From a shot (who, which camera, which frame, what kind of box) to a picture and its joints.
+"""From a shot (who, which camera, which frame, what kind of box) to a crop and its joints.
 
-Every picture is a function of the shot alone: each random choice comes from a generator seeded by the shot's numbers,
-so pictures can be made in any order, in any number of processes.
+A crop is a function of its shot alone: every random choice comes from a generator seeded by the shot's numbers. Crops
+can therefore be rendered in any order, in any number of processes.
 """
 
 from dataclasses import dataclass
@@ -30,10 +30,10 @@ from common.datasets.synthetic.seeds import FRAME, PASSER, PERSON, TRACK, genera
 
 @dataclass(frozen=True)
 class Shot:
-    """One picture to be made.
+    """One crop to render.
 
-    box: `detected` (a detector's box), `drawn` (an annotator's, tight and centred), `junk` (a detector's bad box on a
-    person) or `distractor` (a box on something else, or on part of a passer-by).
+    box: `detected` (a detector's box), `annotated` (an annotator's, tight and centred), `junk` (a detector's bad box on
+    a person) or `distractor` (a box on the background or on part of a passer-by).
     modality: one of spectra.MODALITIES.
     """
 
@@ -45,15 +45,15 @@ class Shot:
     index: int  # of the frame among the person's
     box: str = "detected"
     modality: str = "visible"
-    place: int | None = None  # camera in whose places this one stands, from 0; None: its own
+    place: int | None = None  # camera, from 0, whose places this one shows; None: its own
     indoor: bool = False
-    yaw: float | None = None  # from which side the person is seen, radians, 0 the front; None: as the camera has it
+    yaw: float | None = None  # viewpoint in radians, 0 from the front; None: from the camera's directions
 
 
 @dataclass(frozen=True)
-class Picture:
-    """pixels: CROP_HEIGHT x CROP_WIDTH RGB; joints: (17, 3) float32, x y in pixels and COCO's v (0 out of the picture,
-    1 hidden, 2 seen); quality: JPEG quality of the camera."""
+class Crop:
+    """pixels: CROP_HEIGHT x CROP_WIDTH RGB; joints: (17, 3) float32, x and y in pixels and v as in COCO (0 outside
+    the image, 1 hidden, 2 visible); quality: the camera's JPEG quality."""
 
     pixels: Image.Image
     joints: np.ndarray
@@ -62,7 +62,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Track:
-    """What a person's frames in one camera have in common: they were taken within seconds."""
+    """What a person's frames in one camera share: they were taken within seconds of each other."""
 
     scene: Scene
     scene_colours: dict[str, Colour]
@@ -117,8 +117,7 @@ def _track(
     )
 
 
-def render(shot: Shot) -> Picture:
-    """Draw one picture."""
+def render(shot: Shot) -> Crop:
     camera = cameras(shot.seed, shot.num_cameras)[shot.camera]
     track = _track_of(shot)
     rng = generator(shot.seed, FRAME, shot.person, shot.camera, shot.index, int(shot.box == "distractor"))
@@ -147,12 +146,12 @@ def render(shot: Shot) -> Picture:
         size = float(rng.uniform(55, 85))
         draw_thing(canvas, track.object, x, CROP_HEIGHT * float(rng.uniform(0.92, 1.08)), size)
 
-    pixels = _photograph(shot, track, camera, canvas, person, exposure, rng)
+    pixels = _record(shot, track, camera, canvas, person, exposure, rng)
     joints = figure_joints(figure, canvas) if figure else np.zeros((len(COCO_JOINTS), 3), dtype=np.float32)
-    return Picture(pixels, joints, camera.quality)
+    return Crop(pixels, joints, camera.quality)
 
 
-def _photograph(
+def _record(
     shot: Shot,
     track: Track,
     camera: Camera,
@@ -161,7 +160,7 @@ def _photograph(
     exposure: float,
     rng: np.random.Generator,
 ) -> Image.Image:
-    """The drawing as the camera of the shot's modality records it."""
+    """The canvas as the camera records it in the shot's modality."""
     detail = camera.detail * float(rng.uniform(0.8, 1.0))
     if shot.modality == "visible":
         palette = visible_palette(person, track.companion, track.scene_colours, camera, exposure)
@@ -175,7 +174,7 @@ def _photograph(
 
 
 def _subject(shot: Shot, rng: np.random.Generator) -> Person | None:
-    """Who is in the box; nobody in three of four distractors."""
+    """The person in the box; None for three of four distractors."""
     if shot.box != "distractor":
         return identity(shot.seed, shot.person)
     passer = sample_person(generator(shot.seed, PASSER, shot.person, shot.camera))
@@ -183,7 +182,7 @@ def _subject(shot: Shot, rng: np.random.Generator) -> Person | None:
 
 
 def _companion(track: Track, camera: Camera, view: View, rng: np.random.Generator) -> Figure:
-    """Another person beside, behind or partly before the first."""
+    """Another person beside, behind or partly in front of the first."""
     person = track.companion
     away = float(rng.uniform(0.30, 0.62) if track.companion_before else rng.uniform(0.2, 0.55))
     scale = float(rng.uniform(0.95, 1.15)) if track.companion_before else float(rng.uniform(0.6, 0.95))

@@ -15,7 +15,7 @@ def _pixels(shot):
     return np.asarray(render(shot).pixels, dtype=int)
 
 
-def test_a_picture_is_a_function_of_its_shot_alone():
+def test_a_crop_is_a_function_of_its_shot_alone():
     first = _pixels(SHOT)
     for index in range(3):
         render(replace(SHOT, person=9, index=index))
@@ -25,7 +25,7 @@ def test_a_picture_is_a_function_of_its_shot_alone():
         assert (first != _pixels(replace(SHOT, **other))).mean() > 0.3, other
 
 
-def test_joints_are_in_the_picture_and_mostly_seen():
+def test_joints_are_in_the_crop_and_mostly_visible():
     joints = np.stack([render(replace(SHOT, person=p, camera=p % 6)).joints for p in range(60)])
     x, y, v = joints.transpose(2, 0, 1)
     assert set(np.unique(v)) == {0, 1, 2}

@@ -1,13 +1,13 @@
-"""Seeds: which people, places and cameras a drawn data set has.
+"""Seeds: which people, places and cameras a synthetic data set has.
 
-The same seed draws other people for each data set: a method trained on the drawn Market-1501 and tried on the drawn
-DukeMTMC-reID must not meet anyone it knows. Market-1501 takes the seed as it is; any other data set adds its number
-as a second 32-bit word. The numbers begin above all kinds of choices, so that no two generators agree.
+One seed gives every data set different people: a method trained on the synthetic Market-1501 and tested on the
+synthetic DukeMTMC-reID must not meet identities that it has seen. Market-1501 uses the seed itself; any other data set
+adds its number as a second 32-bit word. These numbers start above PLAN, so that no two random generators coincide.
 """
 
 import numpy as np
 
-# Never renumber: the pictures of a data set depend on its number.
+# Never renumber: the images of a data set depend on its number.
 _NUMBERS = {
     "market1501": 0,
     "dukemtmcreid": 1001,
@@ -21,11 +21,11 @@ _NUMBERS = {
 
 # First number after the seed of every generator, so that no two kinds of choices share random numbers.
 PERSON, TRACK, FRAME, PLACE, PASSER, SPECTRUM, SCENE_SPECTRUM, PHOTOGRAPH = range(8)
-PLAN = 100  # the plan's, apart from the renderer's
+PLAN = 100  # for splits, apart from the numbers of the renderer
 
 
 def people_seed(like: str, seed: int) -> int:
-    """The seed of everything in the data set drawn like `like`, from the seed that was asked for."""
+    """The seed of all choices in the synthetic data set `like`, from the seed that the user gave."""
     return seed + (_NUMBERS[like] << 32)
 
 

@@ -1,4 +1,4 @@
-"""Which picture belongs to which subset: identities, cameras, frames and boxes of a synthetic data set, by size."""
+"""Splits of a synthetic data set: which identities, cameras, frames and boxes belong to which subset, by size."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from common.datasets.synthetic.seeds import PLAN, generator
 
 @dataclass(frozen=True)
 class Size:
-    """Counts of images, unless said otherwise."""
+    """Numbers of images, unless the name says otherwise."""
 
     train_identities: int
     train: int
@@ -18,7 +18,7 @@ class Size:
     gallery: int  # of test identities
     distractors: int
     junk: int
-    drawn: int  # annotators' boxes
+    annotated: int  # annotators' boxes
     gallery_only_identities: int = 0  # in neither the training images nor the queries
     gallery_only: int = 0  # images of them
 
@@ -34,7 +34,7 @@ SEQUENCES = 6
 
 @dataclass(frozen=True)
 class Layout:
-    """What a data set's plan needs beside its counts."""
+    """What a plan depends on besides its size."""
 
     num_cameras: int
     max_label: int  # identities are numbered from 1 to this, training and test interleaved
@@ -45,9 +45,9 @@ MARKET1501 = Layout(num_cameras=6, max_label=1501)
 
 @dataclass(frozen=True)
 class Planned:
-    """One picture to come. `person` is a label, -1 for junk and 0 for distractors; `subject` is who is drawn."""
+    """One image to render. `person` is its label, -1 for junk and 0 for distractors; `subject` is who appears in it."""
 
-    subset: str  # train | query | gallery | drawn
+    subset: str  # train | query | gallery | annotated
     person: int
     subject: int
     camera: int  # from 0
@@ -67,7 +67,7 @@ class _Frame:
 
 
 def plan(size: Size, seed: int, layout: Layout = MARKET1501) -> list[Planned]:
-    """All pictures of a data set in a fixed order. Training, test and gallery-only identities are disjoint."""
+    """All images of a data set in a fixed order. Training, test and gallery-only identities are disjoint."""
     rng = generator(seed, PLAN)
     count = size.train_identities + size.test_identities + size.gallery_only_identities
     labels = np.sort(rng.choice(np.arange(1, layout.max_label + 1), count, replace=False))
@@ -82,27 +82,27 @@ def plan(size: Size, seed: int, layout: Layout = MARKET1501) -> list[Planned]:
     for person, images in zip(train_labels, share(rng, size.train, size.train_identities, 2), strict=True):
         seen = _cameras(rng, 2, images, layout.num_cameras)
         planned += [_shot("train", person, frame) for frame in _frames(rng, seen, share(rng, images, len(seen), 1))]
-    planned += _test_pictures(rng, size, test_labels, layout.num_cameras)
+    planned += _test_images(rng, size, test_labels, layout.num_cameras)
     for person, images in zip(alone, share(rng, size.gallery_only, len(alone), 1) if alone else [], strict=True):
-        seen = _cameras(rng, 1, 1, layout.num_cameras)  # seen by one camera: nothing to ask for
+        seen = _cameras(rng, 1, 1, layout.num_cameras)  # seen by one camera only, so in no query
         planned += [_shot("gallery", person, frame) for frame in _frames(rng, seen, [images])]
-    planned += _drawn_boxes(rng, planned, size.drawn)
+    planned += _annotated_boxes(rng, planned, size.annotated)
     planned += _bad_boxes(rng, -1, size.junk, test_labels, layout.num_cameras)
     planned += _bad_boxes(rng, 0, size.distractors, test_labels, layout.num_cameras)
     return planned
 
 
-def _test_pictures(rng: np.random.Generator, size: Size, labels: list[int], num_cameras: int) -> list[Planned]:
+def _test_images(rng: np.random.Generator, size: Size, labels: list[int], num_cameras: int) -> list[Planned]:
     """Queries and gallery images of the test identities."""
     planned = []
     queries = share(rng, size.query, size.test_identities, 2, num_cameras)
     gallery = share(rng, size.gallery, size.test_identities, max(queries))
-    for person, asked, images in zip(labels, queries, gallery, strict=True):
-        seen = _cameras(rng, asked, images, num_cameras)
-        # One query in each of the first cameras, and in every camera at least one gallery image: no query is in vain.
+    for person, num_queries, images in zip(labels, queries, gallery, strict=True):
+        seen = _cameras(rng, num_queries, images, num_cameras)
+        # One query in each of the first cameras, at least one gallery image in every camera: each query has a match.
         shares = share(rng, images, len(seen), 1)
-        frames = _frames(rng, seen, [count + (place < asked) for place, count in enumerate(shares)])
-        first = {seen[place] for place in range(asked)}
+        frames = _frames(rng, seen, [count + (place < num_queries) for place, count in enumerate(shares)])
+        first = {seen[place] for place in range(num_queries)}
         for frame in frames:
             subset = "query" if frame.camera in first else "gallery"
             first.discard(frame.camera)
@@ -111,7 +111,7 @@ def _test_pictures(rng: np.random.Generator, size: Size, labels: list[int], num_
 
 
 def share(rng: np.random.Generator, total: int, parts: int, least: int, most: int | None = None) -> list[int]:
-    """`parts` random whole numbers of at least `least` (and at most `most`) that add up to `total`."""
+    """`parts` random integers from `least` to `most` that add up to `total`. ValueError if there are none."""
     if not least * parts <= total <= (total if most is None else most * parts):
         raise ValueError(f"{total} cannot be shared among {parts} with {least} to {most or 'any number'} each")
     shares = np.full(parts, least)
@@ -131,7 +131,7 @@ def _cameras(rng: np.random.Generator, least: int, images: int, num_cameras: int
 
 
 def _frames(rng: np.random.Generator, seen: list[int], shares: list[int]) -> list[_Frame]:
-    """A track in each camera: frames some 25 apart, as Market-1501 numbers them."""
+    """A track in each camera, with frames 25 to 75 apart in the style of Market-1501."""
     frames, index = [], 0
     for camera, count in zip(seen, shares, strict=True):
         sequence, number = int(rng.integers(1, SEQUENCES + 1)), int(rng.integers(10, 4000)) * 25 + 1
@@ -145,8 +145,8 @@ def _shot(subset: str, person: int, frame: _Frame) -> Planned:
     return Planned(subset, person, person, frame.camera, frame.index, frame.sequence, frame.number, frame.detection)
 
 
-def _drawn_boxes(rng: np.random.Generator, planned: list[Planned], count: int) -> list[Planned]:
-    """Annotators' boxes on frames that have a detection too: the tracks of queries first, as multi-query needs them."""
+def _annotated_boxes(rng: np.random.Generator, planned: list[Planned], count: int) -> list[Planned]:
+    """Annotators' boxes on frames that also have a detection; tracks of queries first, as multi-query needs them."""
     ranks: dict[tuple[int, int], int] = {}
     keys = []
     for shot in sorted(planned, key=lambda shot: shot.subset != "query"):
@@ -156,7 +156,7 @@ def _drawn_boxes(rng: np.random.Generator, planned: list[Planned], count: int) -
     keys.sort(key=lambda key: key[:2])
     chosen = [shot for _, _, shot in keys[:count]]
     return [
-        Planned("drawn", s.person, s.subject, s.camera, s.index, s.sequence, s.frame, 0)
+        Planned("annotated", s.person, s.subject, s.camera, s.index, s.sequence, s.frame, 0)
         for s in sorted(chosen, key=lambda s: (s.person, s.index))
     ]
 
@@ -164,7 +164,7 @@ def _drawn_boxes(rng: np.random.Generator, planned: list[Planned], count: int) -
 def _bad_boxes(
     rng: np.random.Generator, person: int, count: int, test_labels: list[int], num_cameras: int
 ) -> list[Planned]:
-    """Junk (-1) shows test identities badly, distractors (0) something else; both stand in the gallery only."""
+    """Junk (-1): bad boxes on test identities. Distractors (0): boxes on something else. All are gallery images."""
     boxes = []
     for index in range(count):
         subject = int(rng.choice(test_labels)) if person < 0 else index

@@ -19,10 +19,10 @@ def test_the_plan_keeps_its_promises(name, seed):
         ("gallery", 1): size.gallery,
         ("gallery", 0): size.distractors,
         ("gallery", -1): size.junk,
-        ("drawn", 1): size.drawn,
+        ("annotated", 1): size.annotated,
     }
     names = Counter((s.subset, s.person, s.camera, s.sequence, s.frame, s.detection) for s in shots)
-    assert max(names.values()) == 1, "two pictures would have one file name"
+    assert max(names.values()) == 1, "two images would have one file name"
     queries = [(s.person, s.camera) for s in shots if s.subset == "query"]
     assert len(set(queries)) == len(queries), "one query for each identity and camera"
     assert len({person for person, _ in queries}) == size.test_identities
@@ -30,10 +30,10 @@ def test_the_plan_keeps_its_promises(name, seed):
     seen = Counter(person for person, _ in gallery)
     for person, camera in queries:
         assert seen[person] > ((person, camera) in gallery), "a query needs a match in another camera"
-    frames = {(s.person, s.index) for s in shots if s.subset != "drawn"}
-    assert all((s.person, s.index) in frames for s in shots if s.subset == "drawn")
-    drawn = {(s.person, s.camera) for s in shots if s.subset == "drawn"}
-    assert set(queries) <= drawn, "multi-query needs a drawn box for every query"
+    frames = {(s.person, s.index) for s in shots if s.subset != "annotated"}
+    assert all((s.person, s.index) in frames for s in shots if s.subset == "annotated")
+    annotated = {(s.person, s.camera) for s in shots if s.subset == "annotated"}
+    assert set(queries) <= annotated, "multi-query needs an annotated box for every query"
 
 
 def test_full_has_the_published_counts():
@@ -43,7 +43,7 @@ def test_full_has_the_published_counts():
     assert (size.train, size.train_identities) == published["train"][:2]
     assert (size.query, size.test_identities) == published["query"][:2]
     assert total == published["gallery"][0]
-    assert size.drawn == published["multi_query"][0]
+    assert size.annotated == published["multi_query"][0]
 
 
 @pytest.mark.parametrize(("total", "most"), [(9, None), (31, 3)])

@@ -1,7 +1,7 @@
 """Writes a synthetic data set to disk in the layout of a real one. `WRITERS` has one function for each layout.
 
-A layout is a module of layouts/ with `write(folder, size, seed, processes)`, which fills a folder that exists, and a plan
-of its pictures that can be made, and counted, without drawing them. `seed` is the data set's own (seeds.py).
+Each module of layouts/ has `write(folder, size, seed, processes)`, which fills an existing folder, and a plan that
+lists the images without rendering them. `seed` is the data set's own (seeds.py).
 """
 
 import json
@@ -42,16 +42,16 @@ WRITERS: dict[str, Callable[[Path, str, int, int], None]] = {
 def make_dataset(
     folder: Path, *, like: str = "market1501", size: str = "demo", seed: int = 0, processes: int | None = None
 ) -> Path:
-    """Draw a whole data set into `folder` and return it.
+    """Generate a data set in `folder` and return `folder`.
 
-    folder: made with its parents; an earlier synthetic set there is replaced, anything else is left alone (UserError).
-    like: whose layout, a key of WRITERS; size: a key of SIZES; processes: None takes one for each core.
-    The pictures are drawn beside `folder` and moved there at the end, so that no half-made set ever stands there. The
-    same like, size and seed give the same bytes in every file, whatever the number of processes.
+    folder: created with its parents; an earlier synthetic data set there is replaced, anything else is a UserError.
+    like: the data set whose layout is written, a key of WRITERS; size: a key of SIZES; processes: default one a core.
+    The files are written to a temporary folder beside `folder`, which is renamed at the end: `folder` never holds an
+    incomplete data set. The same like, size and seed give bitwise identical files, whatever the number of processes.
     """
     folder = Path(folder)
     if like not in WRITERS:
-        raise UserError(f"cannot draw a data set like {like!r}; layouts that can be drawn: {', '.join(WRITERS)}")
+        raise UserError(f"no synthetic data set has the layout of {like!r}; known layouts: {', '.join(WRITERS)}")
     if size not in SIZES:
         raise UserError(f"unknown size {size!r}; sizes: {', '.join(SIZES)}")
     if seed < 0:
@@ -73,13 +73,13 @@ def make_dataset(
 def _refuse_foreign(folder: Path) -> None:
     if folder.exists() and not (folder / SYNTHETIC_MARK).is_file() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(
-            f"{folder} exists and is no synthetic data set (it has no {SYNTHETIC_MARK}): not overwriting it. "
-            "Name another folder, or remove this one yourself."
+            f"{folder} exists and is not a synthetic data set (it has no {SYNTHETIC_MARK}): not overwriting it. "
+            "Choose another folder, or remove this one yourself."
         )
 
 
 def _put_in_place(unfinished: Path, folder: Path) -> None:
-    """Rename, after moving away what stood there; a set that another process finished meanwhile may win."""
+    """Rename `unfinished` to `folder`. If another process finished a data set there meanwhile, that one stays."""
     if folder.exists():
         old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-replaced-", dir=folder.parent))
         folder.rename(old / folder.name)

@@ -40,14 +40,14 @@ def test_is_read_as_market1501_with_the_counts_of_its_size(tiny):
     assert len(dataset.gallery) == size.gallery + size.junk + size.distractors
     assert (dataset.gallery.persons == -1).sum() == size.junk
     assert (dataset.gallery.persons == 0).sum() == size.distractors
-    assert len(dataset.subsets["multi_query"]) == size.drawn
+    assert len(dataset.subsets["multi_query"]) == size.annotated
     assert not set(dataset.train.persons) & set(dataset.query.persons)
     assert (tiny / "bounding_box_train" / "Thumbs.db").is_file()
     for sample in dataset.train.samples:
         assert Image.open(sample.path).size == (64, 128)
 
 
-def test_attributes_are_those_of_the_people_drawn_and_halves_order_fields_differently(tiny):
+def test_attributes_are_those_of_the_people_shown_and_halves_order_fields_differently(tiny):
     dataset = market1501.read(tiny)
     tables = read_market_attributes(tiny / "market_attribute.mat")
     assert tables["train"].index.tolist() == sorted(set(dataset.train.persons.tolist()))

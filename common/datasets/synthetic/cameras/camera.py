@@ -1,4 +1,4 @@
-"""Cameras: how each one sees colours, light and detail, and from which side people pass it."""
+"""Cameras: how each records colour, light and detail, and in which directions people walk past it."""
 
 import math
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 
 @dataclass(frozen=True)
 class Camera:
-    """One camera's look. Gains and exposure multiply colours; detail is the share of the resolution that survives."""
+    """One camera's characteristics. Gains and exposure multiply colours; detail is the share of the resolution kept."""
 
     gains: tuple[float, float, float]
     exposure: float
@@ -36,7 +36,7 @@ class Camera:
     detail: float
     noise: float  # standard deviation, gray levels
     quality: int  # JPEG
-    pitch: float  # radians that it looks down
+    pitch: float  # radians, downwards
     directions: tuple[tuple[float, float], ...]  # walking directions past it: (yaw in radians, share)
     lit_side: float  # -1 the light comes from the left, 1 from the right
     light_fall: float  # how much darker the bottom is than the top
@@ -48,7 +48,7 @@ class Camera:
 
 
 def _spread(rng: np.random.Generator, count: int, low: float, high: float) -> np.ndarray:
-    """(count,) values that cover the range evenly, in random order: no two cameras alike by chance."""
+    """(count,) values that cover the range evenly, in random order, so that no two cameras are alike by chance."""
     return low + (high - low) * (rng.permutation(count) + rng.uniform(0.2, 0.8, count)) / count
 
 
@@ -85,7 +85,7 @@ def cameras(seed: int, count: int) -> tuple[Camera, ...]:
 def visible_palette(
     person: Person | None, companion: Person | None, scene_colours: dict[str, Colour], camera: Camera, exposure: float
 ) -> bytes:
-    """768 bytes, the colour of every surface number as this camera records it in visible light."""
+    """768 bytes, RGB of every surface number as this camera records it in visible light."""
     colours = np.zeros((256, 3))
     for first, someone in ((0, person), (COMPANION, companion)):
         if someone is not None:
@@ -95,7 +95,7 @@ def visible_palette(
     colours = gray[:, None] + camera.saturation * (colours - gray[:, None])
     colours = np.clip(colours * np.array(camera.gains) * camera.exposure * exposure, 0, None)
     colours = colours**camera.gamma
-    colours = colours / (1 + 0.25 * colours**2)  # a sensor's shoulder: bright cloth keeps some tone
+    colours = colours / (1 + 0.25 * colours**2)  # the shoulder of a sensor's response: bright cloth keeps some tone
     colours = camera.haze + (1 - camera.haze) * colours * 1.15
     return np.clip(colours * 255, 0, 255).astype(np.uint8).tobytes()
 
@@ -103,25 +103,25 @@ def visible_palette(
 def develop(
     surfaces: Image.Image, light: Image.Image, palette: bytes, camera: Camera, detail: float, rng: np.random.Generator
 ) -> Image.Image:
-    """The picture that the camera delivers: colours, light, lost detail and noise.
+    """The image that the camera records: colours, light, loss of detail and noise.
 
-    surfaces: (SCALE h) x (SCALE w) L; light: h x w L; detail: share of the resolution left; returns h x w RGB.
+    surfaces: (SCALE h) x (SCALE w) L; light: h x w L; detail: share of the resolution kept; returns h x w RGB.
     """
     coloured = surfaces.copy()
     coloured.putpalette(palette)
-    picture = coloured.convert("RGB").reduce(SCALE)
-    width, height = picture.size
+    image = coloured.convert("RGB").reduce(SCALE)
+    width, height = image.size
     shading = np.asarray(light.filter(ImageFilter.BoxBlur(1)), dtype=np.float32) / NEUTRAL
     shading *= np.linspace(1 + camera.light_fall / 2, 1 - camera.light_fall / 2, height, dtype=np.float32)[:, None]
-    lit = np.asarray(picture, dtype=np.float32) * shading[:, :, None]
-    picture = Image.fromarray(np.clip(lit, 0, 255).astype(np.uint8))
+    lit = np.asarray(image, dtype=np.float32) * shading[:, :, None]
+    image = Image.fromarray(np.clip(lit, 0, 255).astype(np.uint8))
     if detail < 0.97:
-        small = picture.resize(
+        small = image.resize(
             (max(16, round(width * detail)), max(32, round(height * detail))), Image.Resampling.BILINEAR
         )
-        picture = small.resize((width, height), Image.Resampling.BICUBIC)
+        image = small.resize((width, height), Image.Resampling.BICUBIC)
     speckle = grain(height * width * 3, rng).reshape(height, width, 3)
-    noisy = np.asarray(picture, dtype=np.float32) + camera.noise * speckle
+    noisy = np.asarray(image, dtype=np.float32) + camera.noise * speckle
     return Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8))
 
 
@@ -134,6 +134,6 @@ def _grain_pool() -> np.ndarray:
 
 
 def grain(count: int, rng: np.random.Generator) -> np.ndarray:
-    """(count,) standard normal noise, cut from a pool at a random place: far cheaper than drawing it anew."""
+    """(count,) standard normal noise, a random slice of a fixed pool: far cheaper than new noise for every image."""
     start = int(rng.integers(_GRAIN_POOL - count))
     return _grain_pool()[start : start + count]

@@ -1,4 +1,4 @@
-"""What a box cuts out of a camera's picture: where the person stands in it, and which piece of the scene is behind."""
+"""Where a box, good or bad, places the person in the crop."""
 
 import numpy as np
 
@@ -10,14 +10,14 @@ CROP_WIDTH, CROP_HEIGHT = 64, 128
 
 
 def frame_person(box: str, camera: Camera, yaw: float, rng: np.random.Generator) -> View:
-    """Where the detector's box puts the person: a good box holds the stature in about nine tenths of its height.
+    """The view of the person in a box of this kind. In a good box the person fills 0.95 of the height.
 
-    box: as of render.Shot.
+    box: as in render.Shot.
     """
     errors = rng.normal(0, 1, 4).tolist()
     pitch = camera.pitch + 0.04 * errors[3]
     height, x, foot = 0.95 * CROP_HEIGHT, 0.5 * CROP_WIDTH, 0.97 * CROP_HEIGHT
-    if box == "drawn":
+    if box == "annotated":
         stretch = 1.0
     elif box == "detected":
         height *= float(np.exp(CROP_SCALE * errors[0]))

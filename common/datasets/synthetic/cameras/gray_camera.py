@@ -1,4 +1,4 @@
-"""Cameras that see no colours: near-infrared with its own lamp, and thermal. What camera.py is for visible light."""
+"""Cameras without colour: near-infrared with its own lamp, and thermal. camera.py has those for visible light."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,10 +14,10 @@ from common.datasets.synthetic.materials import COMPANION, PERSON_SURFACES, SCEN
 
 @dataclass(frozen=True)
 class Sensor:
-    """How a kind of gray camera draws. relief: power of light and shadow that is left, 1 as in visible light.
+    """Characteristics of one kind of gray camera. relief: exponent of light and shadow, 1 as in visible light.
 
     lamp: how much darker the corners are than the middle; blur: standard deviation in pixels; detail: share of the
-    camera's resolution; noise: gray levels at the least; scene: how bright surroundings are beside people.
+    camera's resolution kept; noise: minimum, in gray levels; scene: brightness of surroundings relative to people.
     """
 
     relief: float
@@ -45,7 +45,7 @@ def gray_levels(
     sensor = SENSORS[modality]
     levels[SCENE : SCENE + len(SCENE_SURFACES)] = [sensor.scene * scene[name] for name in SCENE_SURFACES]
     if modality == "thermal":
-        # The camera spreads what it sees over its range: gain and level drift, contrast stays low.
+        # A thermal camera adapts its range to the scene: gain and level drift, contrast stays low.
         levels = 0.5 + (0.85 + 0.25 * (camera.gamma - 1)) * (levels - 0.5) + 0.35 * np.log(exposure)
     else:
         levels = (levels * camera.exposure * exposure) ** (0.85 * camera.gamma)
@@ -63,28 +63,26 @@ def develop_gray(
     detail: float,
     rng: np.random.Generator,
 ) -> Image.Image:
-    """The picture that the camera delivers, with three equal channels. Arguments as of camera.develop."""
+    """The image that the camera records, with three equal channels. Arguments as in camera.develop."""
     sensor = SENSORS[modality]
-    picture = surfaces.point(levels).reduce(SCALE)
-    width, height = picture.size
+    image = surfaces.point(levels).reduce(SCALE)
+    width, height = image.size
     shading = np.asarray(light.filter(ImageFilter.BoxBlur(1)), dtype=np.float32) / NEUTRAL
-    lit = np.asarray(picture, dtype=np.float32) * shading**sensor.relief * _lamp_light(width, height, sensor.lamp)
-    picture = Image.fromarray(np.clip(lit, 0, 255).astype(np.uint8))
+    lit = np.asarray(image, dtype=np.float32) * shading**sensor.relief * _lamp_light(width, height, sensor.lamp)
+    image = Image.fromarray(np.clip(lit, 0, 255).astype(np.uint8))
     if sensor.blur:
-        picture = picture.filter(ImageFilter.GaussianBlur(sensor.blur))
+        image = image.filter(ImageFilter.GaussianBlur(sensor.blur))
     share = detail * sensor.detail
     if share < 0.97:
-        small = picture.resize(
-            (max(16, round(width * share)), max(32, round(height * share))), Image.Resampling.BILINEAR
-        )
-        picture = small.resize((width, height), Image.Resampling.BICUBIC)
+        small = image.resize((max(16, round(width * share)), max(32, round(height * share))), Image.Resampling.BILINEAR)
+        image = small.resize((width, height), Image.Resampling.BICUBIC)
     noise = (sensor.noise + 0.5 * camera.noise) * grain(height * width, rng).reshape(height, width)
-    gray = Image.fromarray(np.clip(np.asarray(picture, dtype=np.float32) + noise, 0, 255).astype(np.uint8))
+    gray = Image.fromarray(np.clip(np.asarray(image, dtype=np.float32) + noise, 0, 255).astype(np.uint8))
     return Image.merge("RGB", (gray, gray, gray))
 
 
 @lru_cache(maxsize=8)
 def _lamp_light(width: int, height: int, fall: float) -> np.ndarray:
-    """(height, width) float32: 1.1 in the middle, `fall` less in the corners: the lamp is beside the lens."""
+    """(height, width) float32: `fall` darker in the corners than in the middle, as the lamp is beside the lens."""
     x, y = np.linspace(-1, 1, width, dtype=np.float32), np.linspace(-1, 1, height, dtype=np.float32)
     return (1 + 0.25 * fall) - fall * (x[None, :] ** 2 + y[:, None] ** 2) / 2

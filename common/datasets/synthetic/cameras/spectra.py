@@ -1,13 +1,12 @@
-"""What surfaces look like to cameras of other light: near-infrared reflectance and temperature, for every person.
+"""How surfaces look outside visible light: near-infrared reflectance and temperature.
 
-Near-infrared (about 0.85 um, as SYSU-MM01's night cameras): most dyes are transparent there, so that how bright a cloth
-is says nothing of its colour: it is drawn anew for each person and garment. Skin and leaves are bright, hair is dark.
-Thermal (8 to 14 um, as RegDB's, by day): skin glows, cloth is as warm as its insulation lets through and as the sun
-makes it, which warms dark dyes more than light ones; what is carried and what stands around is cool.
+Near-infrared (about 0.85 um, as in SYSU-MM01's night cameras): most dyes are transparent there, so the brightness of
+cloth is independent of its colour: it is sampled for each person and garment. Skin and leaves are bright, hair is dark.
+Thermal (8 to 14 um, as in RegDB, by day): skin glows. Clothes are as warm as their insulation lets through and as the
+sun makes them, and the sun warms dark dyes more than light ones. Carried objects and surroundings are cool.
 
-A person's values are the same in every picture. What is drawn comes from generators of their own, so that nobody's
-looks in visible light depend on it. Values are in [0, 1]: share of the light that is reflected, or 0 coldest to 1
-hottest.
+A person's values are the same in every image. They come from random generators of their own, so that the look in
+visible light does not depend on them. Values are in [0, 1]: the share of light reflected, or 0 coldest to 1 hottest.
 """
 
 from functools import lru_cache
@@ -23,7 +22,7 @@ MODALITIES = ("visible", "near_infrared", "thermal")
 
 Tones = dict[str, float]
 
-FAINT_PRINT = 0.15  # share of prints and stripes that nearly vanish in near-infrared, being but a dye
+FAINT_PRINT = 0.15  # share of prints and stripes that nearly vanish in near-infrared, as they differ in dye only
 COMMON_DYE = (0.25, 0.92)  # range of a garment's near-infrared reflectance
 SUNNED = (
     "upper", "upper_accent", "logo", "lower", "lower_accent", "shoe", "hat", "hat_accent", "backpack",
@@ -33,7 +32,7 @@ SUN = 0.24  # how much warmer black cloth gets in the sun than white
 
 
 def person_tones(modality: str, seed: int, key: tuple[int, ...], person: Person) -> Tones:
-    """Surface name to value. key: (PERSON, identity), or (PASSER, ...) for somebody without a number."""
+    """Surface name to value. key: (PERSON, identity), or (PASSER, ...) for a passer-by."""
     sunned = tuple(SUN * (1 - float(LUMA @ person.colours[name])) for name in SUNNED)
     return _person_tones(modality, seed, key, person.glasses, person.lower == "dress", sunned)
 
@@ -117,7 +116,7 @@ def _temperatures(rng: np.random.Generator, glasses: bool, sunned: Tones) -> Ton
     }
 
 
-# Share of near-infrared light that comes back, and warmth; the ground's three tones differ by texture only.
+# Near-infrared reflectance and temperature; the ground's three tones differ by texture only.
 _SCENE: dict[str, tuple[float, float]] = {
     "sky": (0.03, 0.02), "ground_1": (0.34, 0.27), "ground_2": (0.30, 0.255), "ground_3": (0.38, 0.285),
     "joint": (0.24, 0.25), "kerb": (0.46, 0.28), "wall_1": (0.44, 0.22), "wall_2": (0.37, 0.205),
@@ -131,7 +130,7 @@ _TEXTURES = ("ground", "wall", "leaf", "object", "crowd")  # surfaces that vary 
 
 
 def scene_tones(modality: str, seed: int, track: tuple[int, ...]) -> Tones:
-    """Values of SCENE_SURFACES for a track, given by its numbers: the same place on another day."""
+    """Values of SCENE_SURFACES for a track (its numbers): tracks in one place differ as days do."""
     rng = generator(seed, SCENE_SPECTRUM, MODALITIES.index(modality), *track)
     column, spread = (0, 0.22) if modality == "near_infrared" else (1, 0.12)
     together = dict(zip(_TEXTURES, np.exp(rng.normal(0, spread, len(_TEXTURES))).tolist(), strict=True))

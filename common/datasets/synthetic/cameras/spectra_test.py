@@ -1,4 +1,4 @@
-"""Near-infrared and thermal pictures of the synthetic pedestrians."""
+"""Near-infrared and thermal images of the synthetic pedestrians."""
 
 from dataclasses import replace
 
@@ -21,7 +21,7 @@ def _tones(modality, persons=400):
 
 
 @pytest.mark.parametrize("modality", GRAY)
-def test_pictures_are_gray_and_have_the_joints_of_the_visible_ones(modality):
+def test_images_are_gray_and_have_the_joints_of_the_visible_ones(modality):
     visible, other = render(SHOT), render(replace(SHOT, modality=modality))
     pixels = np.asarray(other.pixels)
     assert pixels.shape == (128, 64, 3) and (pixels == pixels[:, :, :1]).all()

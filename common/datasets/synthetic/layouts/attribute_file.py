@@ -1,4 +1,4 @@
-"""Writes attributes as `market_attribute.mat` and `duke_attribute.mat`, MATLAB nesting and quirks included."""
+"""Writes `market_attribute.mat` and `duke_attribute.mat`, with the nesting and the quirks of the real files."""
 
 import io
 from pathlib import Path
@@ -9,7 +9,7 @@ import scipy.io
 from common.datasets.attributes import AGES, DUKE_LOWER_COLOURS, DUKE_UPPER_COLOURS, LOWER_COLOURS, UPPER_COLOURS
 from common.datasets.synthetic.people.person import Person
 
-# The published file lists the fields in another order in each half: a reader that goes by position mixes them up.
+# The halves of the published file order the fields differently: a reader that relies on positions mixes them up.
 _TRAIN_ORDER = (
     "age", "backpack", "bag", "handbag", *sorted(f"down{colour}" for colour in LOWER_COLOURS),
     *sorted(f"up{colour}" for colour in UPPER_COLOURS), "clothes", "down", "up", "hair", "hat", "gender",
@@ -23,7 +23,7 @@ _DUKE_ORDER = (
     *(f"down{colour}" for colour in DUKE_LOWER_COLOURS), *(f"up{colour}" for colour in DUKE_UPPER_COLOURS),
 )  # fmt: skip
 
-LONG_HEM = 1.15  # an upper garment that ends lower than this, in parts of the trunk, is a long one
+LONG_HEM = 1.15  # an upper garment that ends below this is long; the trunk ends at 1
 
 
 def write_market_attributes(path: Path, train: dict[int, Person], test: dict[int, Person]) -> None:
@@ -35,8 +35,8 @@ def write_market_attributes(path: Path, train: dict[int, Person], test: dict[int
 def write_duke_attributes(
     path: Path, train: dict[int, Person], test: dict[int, Person], without_top: int, several_colours: int
 ) -> None:
-    """As write_market_attributes. without_top: training identities whose `top` is 0; several_colours: test identities
-    with a second lower colour, one that the table of attributes.py lists after the first."""
+    """As write_market_attributes. without_top: number of training identities whose `top` is 0; several_colours: number
+    of test identities with a second lower colour, which attributes.py lists after the first."""
     halves = {
         name: {label: duke_attribute_values(person) for label, person in half.items()}
         for name, half in (("train", train), ("test", test))
@@ -54,7 +54,7 @@ def write_duke_attributes(
 def _write(path: Path, variable: str, content: dict) -> None:
     buffer = io.BytesIO()
     scipy.io.savemat(buffer, {variable: content})
-    # MATLAB files begin with 116 characters of free text, where scipy puts the time of day.
+    # MATLAB files begin with 116 characters of free text, where scipy writes the time.
     header = b"MATLAB 5.0 MAT-file, synthetic pedestrians".ljust(116)
     path.write_bytes(header + buffer.getvalue()[116:])
 
@@ -68,7 +68,7 @@ def _half(rows: dict[int, dict[str, int]], order: tuple[str, ...]) -> dict[str, 
 
 
 def attribute_values(person: Person) -> dict[str, int]:
-    """The 27 values as the annotators of Market-1501 number them: 1 no, 2 yes unless said otherwise."""
+    """The 27 values in Market-1501's coding: 1 no, 2 yes, unless a comment says otherwise."""
     values = {
         "age": 1 + AGES.index(person.age),
         **_carried(person),
@@ -83,10 +83,10 @@ def attribute_values(person: Person) -> dict[str, int]:
 
 
 def duke_attribute_values(person: Person) -> dict[str, int]:
-    """The 23 values as the annotators of DukeMTMC-reID number them: 1 no, 2 yes unless said otherwise.
+    """The 23 values in DukeMTMC-reID's coding: 1 no, 2 yes, unless a comment says otherwise.
 
-    The skin-brown and beige garments that Market-1501's names leave out are brown here; yellow, pink and purple lower
-    and yellow upper garments have no name.
+    Light brown and beige garments, which have no name in Market-1501, are brown here; yellow, pink and purple lower
+    garments and yellow upper ones have no name.
     """
     upper, lower = ("brown" if name == "none" else name for name in (person.upper_colour, person.lower_colour))
     values = {

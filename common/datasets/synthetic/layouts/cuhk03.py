@@ -1,5 +1,5 @@
-"""Draws people in the layout of CUHK03's new protocol: the same moments in a detector's and in drawn boxes, and joints
-of both: poses.json for `cuhk03` (detected), poses-labeled.json for `cuhk03-labeled`."""
+"""Synthetic pedestrians in the layout of CUHK03's new protocol: the same frames in detected and in annotated boxes, and
+the joints of both: poses.json for `cuhk03` (detected), poses-labeled.json for `cuhk03-labeled`."""
 
 from collections import Counter
 from dataclasses import replace
@@ -7,28 +7,31 @@ from pathlib import Path
 
 from common.datasets import cuhk03
 from common.datasets.poses import write_poses
-from common.datasets.synthetic.image_files import Job, draw_jobs
+from common.datasets.synthetic.image_files import Job, write_images
 from common.datasets.synthetic.render import Shot
 from common.datasets.synthetic.splits import Layout, Planned, Size, plan
 
 LAYOUT = Layout(num_cameras=2, max_label=1467)
 
-SIZES = {  # of all moments; a few are in one kind of boxes only
+SIZES = {  # of all frames; a few have one kind of box only
     "tiny": Size(8, 33, 6, 12, 23, 0, 0, 0),
     "demo": Size(130, 1203, 100, 200, 604, 0, 0, 0),
     "full": Size(767, 7_368, 700, 1_400, 5_332, 0, 0, 0),
 }
-MISSED = {"tiny": 1, "demo": 3, "full": 3}  # training images that the detector did not find
-UNMARKED = {"tiny": 1, "demo": 4, "full": 4}  # gallery images that nobody drew a box for
+MISSED = {"tiny": 1, "demo": 3, "full": 3}  # training images that the detector missed
+UNLABELED = {"tiny": 1, "demo": 4, "full": 4}  # gallery images without an annotated box
 
-BOXES = {"detected": "detected", "labeled": "drawn"}  # folder: kind of box
+BOXES = {"detected": "detected", "labeled": "annotated"}  # folder: kind of box
 POSES = {"detected": (cuhk03.NAME, "poses.json"), "labeled": (cuhk03.LABELED, "poses-labeled.json")}
 
 
 def plan_jobs(size: str, seed: int) -> dict[str, list[tuple[Job, Planned]]]:
-    """{detected | labeled: every picture: (file name, shot), and what the plan says of it}."""
+    """{detected | labeled: (file name, shot) and entry in the plan of every image}."""
     planned = plan(SIZES[size], seed, LAYOUT)
-    absent = {"detected": _spare(planned, "train", MISSED[size]), "labeled": _spare(planned, "gallery", UNMARKED[size])}
+    absent = {
+        "detected": _spare(planned, "train", MISSED[size]),
+        "labeled": _spare(planned, "gallery", UNLABELED[size]),
+    }
     jobs: dict[str, list[tuple[Job, Planned]]] = {}
     for folder, box in BOXES.items():
         jobs[folder] = []
@@ -43,20 +46,19 @@ def plan_jobs(size: str, seed: int) -> dict[str, list[tuple[Job, Planned]]]:
 
 
 def _spare(planned: list[Planned], subset: str, count: int) -> list[Planned]:
-    """`count` images of the subset without which each of their people is still in the same cameras."""
+    """`count` images of the subset that can go without any identity missing from one of its cameras."""
     left = Counter((p.person, p.camera) for p in planned if p.subset == subset)
     chosen: list[Planned] = []
     for p in planned:
         if len(chosen) < count and p.subset == subset and left[p.person, p.camera] > 2:
             chosen.append(p)
-            left[p.person, p.camera] = 0  # one of each person and camera at most
+            left[p.person, p.camera] = 0  # at most one of each person and camera
     return chosen
 
 
 def write(folder: Path, size: str, seed: int, processes: int) -> None:
-    """A writer of write.WRITERS."""
     jobs = plan_jobs(size, seed)
-    poses = dict(draw_jobs(folder, [job for part in jobs.values() for job, _ in part], processes))
+    poses = dict(write_images(folder, [job for part in jobs.values() for job, _ in part], processes))
     for part, (name, file) in POSES.items():
         own = {image: joints for image, joints in poses.items() if image.startswith(f"{part}/")}
         write_poses(folder / file, cuhk03.read(folder, name), own)

@@ -1,10 +1,10 @@
-"""Draws people in DukeMTMC-reID's layout: three folders of JPEG files, attributes, joints."""
+"""Synthetic pedestrians in DukeMTMC-reID's layout: three folders of JPEG files, attributes, joints."""
 
 from pathlib import Path
 
 from common.datasets import dukemtmcreid
 from common.datasets.poses import write_poses
-from common.datasets.synthetic.image_files import Job, draw_jobs
+from common.datasets.synthetic.image_files import Job, write_images
 from common.datasets.synthetic.layouts.attribute_file import write_duke_attributes
 from common.datasets.synthetic.people.person import identity
 from common.datasets.synthetic.render import Shot
@@ -12,7 +12,7 @@ from common.datasets.synthetic.splits import Layout, Planned, Size, plan
 
 LAYOUT = Layout(num_cameras=8, max_label=7140)
 
-# How the full gallery's 17,661 images are shared between 702 identities of queries and 408 others: ASSUMED.
+# ASSUMED: how the full gallery's 17,661 images are divided between the 702 query identities and the 408 others.
 SIZES = {
     "tiny": Size(8, 32, 6, 12, 22, 0, 0, 0, 2, 5),
     "demo": Size(120, 1200, 100, 260, 700, 0, 0, 0, 50, 200),
@@ -26,7 +26,7 @@ _FOLDERS = dukemtmcreid.FOLDERS
 
 
 def plan_jobs(size: str, seed: int) -> list[tuple[Job, Planned]]:
-    """Every picture of the data set: (file name, shot), and what the plan says of it."""
+    """Every image of the data set: (file name, shot) and its entry in the plan."""
     jobs = []
     for planned in plan(SIZES[size], seed, LAYOUT):
         name = f"{planned.person:04d}_c{planned.camera + 1}_f{planned.frame:07d}.jpg"
@@ -37,9 +37,8 @@ def plan_jobs(size: str, seed: int) -> list[tuple[Job, Planned]]:
 
 
 def write(folder: Path, size: str, seed: int, processes: int) -> None:
-    """A writer of write.WRITERS."""
     jobs = plan_jobs(size, seed)
-    poses = dict(draw_jobs(folder, [job for job, _ in jobs], processes))
+    poses = dict(write_images(folder, [job for job, _ in jobs], processes))
     persons = {
         half: {label: identity(seed, label) for label in sorted({p.person for _, p in jobs if p.subset in subsets})}
         for half, subsets in (("train", ("train",)), ("test", ("query", "gallery")))

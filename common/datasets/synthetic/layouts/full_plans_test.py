@@ -1,4 +1,4 @@
-"""Plans at full size, without drawing: their counts are those of the real data sets."""
+"""Plans at full size: their counts are those of the real data sets. Nothing is rendered."""
 
 from collections import Counter
 
@@ -12,7 +12,7 @@ from common.datasets.synthetic.layouts import sysu_mm01 as sysu_mm01_layout
 
 
 def _counts(planned):
-    """{subset: (images, identities, cameras)} of planned pictures."""
+    """{subset: (images, identities, cameras)} of planned images."""
     return {
         subset: tuple(
             [sum(p.subset == subset for p in planned)]

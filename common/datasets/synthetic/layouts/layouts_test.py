@@ -1,4 +1,4 @@
-"""Every layout at tiny size, read back by its own reader: people, bytes, counts and what is particular to each."""
+"""Every layout at tiny size, read back by its own reader: people, bytes, counts and the particulars of each."""
 
 import hashlib
 import json
@@ -23,7 +23,7 @@ from common.datasets.synthetic.write import WRITERS
 
 NEW = sorted(set(WRITERS) - {"market1501"})
 
-# Over names and bytes of the tiny Market-1501: committed results rest on these pictures. If it changes on purpose,
+# Over names and bytes of the tiny Market-1501: committed results are of these images. If it changes on purpose,
 # raise GENERATOR_VERSION; another Pillow or numpy may change it too.
 MARKET1501_TINY = "7e78718c78a2292e1b4df8413793021e678b3f2956b7467f03fff6b8baf61295"
 
@@ -45,7 +45,7 @@ def tiny(tmp_path_factory):
     return {name: make_dataset(root / name, like=name, size="tiny", processes=1) for name in WRITERS}
 
 
-def test_every_data_set_with_a_layout_is_drawn():
+def test_every_data_set_has_a_layout():
     assert set(WRITERS) == {module.NAME for module in READERS.values()} - {"csv"}
 
 
@@ -80,7 +80,7 @@ def test_data_sets_show_different_people():
     assert len({repr(identity(seed, 5)) for seed in seeds.values()}) == len(WRITERS)
 
 
-# What is particular to a layout, at tiny size.
+# The particulars of each layout.
 
 
 def test_dukemtmcreid_has_gallery_only_people_and_the_quirks_of_its_attributes(tiny):
@@ -100,7 +100,7 @@ def test_dukemtmcreid_has_gallery_only_people_and_the_quirks_of_its_attributes(t
         assert row["gender"] == ("female" if person.female else "male")
         assert row["boots"] == ("yes" if person.boots else "no")
         named = {"none": "brown"}.get(person.lower_colour, person.lower_colour)
-        assert named in ("yellow", "pink", "purple") or row["lower_colour"] == named, "the first marked is the true one"
+        assert named in ("yellow", "pink", "purple") or row["lower_colour"] == named, "the first is the true one"
     half = scipy.io.loadmat(folder / "duke_attribute.mat", simplify_cells=True)["duke_attribute"]["test"]
     assert len(half) == 24  # 23 fields and image_index
     several = sum(half[f"down{c}"] == 2 for c in ("black", "white", "red", "gray", "blue", "green", "brown")) > 1
@@ -123,7 +123,7 @@ def test_msmt17_has_its_lists(tiny):
     assert len(read_poses(folder / "poses.json", dataset)) == sum(map(len, dataset.subsets.values()))
 
 
-def test_cuhk03_shows_the_same_moments_in_two_kinds_of_boxes(tiny):
+def test_cuhk03_shows_the_same_frames_in_two_kinds_of_boxes(tiny):
     folder = tiny["cuhk03"]
     detected, labeled = cuhk03.read(folder), cuhk03.read(folder, cuhk03.LABELED)
     assert (len(detected.train), len(labeled.train)) == (32, 33)
@@ -170,7 +170,7 @@ def test_regdb_has_ten_trials_and_gray_thermal_images(tiny):
         assert side in ("front", "back") and letter == sample.modality[0]
 
 
-def test_peta_labels_are_those_of_the_people_drawn(tiny):
+def test_peta_labels_are_those_of_the_people_shown(tiny):
     folder, plan = tiny["peta"], peta_layout.plan_jobs("tiny", people_seed("peta", 0))
     assert len(peta.read(folder).subsets["all"]) == len(plan.jobs)
     table = read_peta_attributes(folder)
@@ -187,7 +187,7 @@ def test_peta_labels_are_those_of_the_people_drawn(tiny):
             assert row["lower_type"] == ("trousers" if person.lower in ("trousers", "shorts") else "dress")
 
 
-def test_coco_keypoints_has_people_crowds_and_unmarked_ones(tiny):
+def test_coco_keypoints_has_people_crowds_and_people_without_joints(tiny):
     folder = tiny["coco_keypoints"]
     counts = tuple(len(coco_keypoints.read(folder).subsets[split]) for split in ("train", "val"))
     assert counts == coco_keypoints_layout.SIZES["tiny"]
@@ -196,7 +196,7 @@ def test_coco_keypoints_has_people_crowds_and_unmarked_ones(tiny):
         x, y, width, height = person.box
         joints = person.joints[person.joints[:, 2] > 0]
         assert min(x, y) >= 0 and x + width <= 256 + 0.1 and y + height <= 192 + 0.1
-        # Joints are inside the body, so that those to be seen are in the box, which may leave out what is hidden.
+        # Joints are inside the body, so visible ones are in the box; hidden ones may be outside.
         seen = joints[joints[:, 2] == 2]
         assert ((seen[:, 0] >= x - 1) & (seen[:, 0] <= x + width + 1)).all()
         assert ((seen[:, 1] >= y - 1) & (seen[:, 1] <= y + height + 1)).all()
@@ -215,4 +215,4 @@ def test_coco_keypoints_has_people_crowds_and_unmarked_ones(tiny):
             assert ignored_mask(person)[y : y + height, x : x + width].all()
             break
     else:
-        pytest.fail("nobody marked in the picture with the crowd")
+        pytest.fail("no person with joints in the image with the crowd")

@@ -1,4 +1,4 @@
-"""Draws people in MSMT17's layout, version 2: a folder for each identity, four lists, joints."""
+"""Synthetic pedestrians in MSMT17's layout, version 2: a folder for each identity, four lists, joints."""
 
 from pathlib import Path
 
@@ -6,14 +6,14 @@ import numpy as np
 
 from common.datasets import msmt17
 from common.datasets.poses import write_poses
-from common.datasets.synthetic.image_files import Job, draw_jobs
+from common.datasets.synthetic.image_files import Job, write_images
 from common.datasets.synthetic.render import Shot
 from common.datasets.synthetic.seeds import PLAN, generator
 from common.datasets.synthetic.splits import Layout, Planned, Size, plan
 
 LAYOUT = Layout(num_cameras=15, max_label=4101)
 
-SIZES = {  # train: with val
+SIZES = {  # the training images include val
     "tiny": Size(6, 36, 5, 12, 25, 0, 0, 0),
     "demo": Size(130, 1400, 100, 330, 1100, 0, 0, 0),
     "full": Size(1041, 32_621, 3060, 11_659, 82_161, 0, 0, 0),
@@ -26,7 +26,7 @@ _EX_RATE = 0.02  # share of names that end in _ex
 
 
 def plan_jobs(size: str, seed: int) -> list[tuple[Job, str, int]]:
-    """Every picture of the data set: (file name, shot), list (train | val | query | gallery), label in the list."""
+    """Every image of the data set: (file name, shot), list (train | val | query | gallery), label in that list."""
     rng = generator(seed, PLAN, 1)
     planned = plan(SIZES[size], seed, LAYOUT)
     val = _choose_val(rng, [p for p in planned if p.subset == "train"], VAL[size])
@@ -34,7 +34,7 @@ def plan_jobs(size: str, seed: int) -> list[tuple[Job, str, int]]:
     labels, numbers, jobs = {}, {}, []
     for half in (("train",), ("query", "gallery")):
         persons = sorted({p.person for p in planned if p.subset in half})
-        labels |= {person: label for label, person in enumerate(persons)}  # both halves begin at 0
+        labels |= {person: label for label, person in enumerate(persons)}  # training and test labels both start at 0
     for p in planned:
         number = numbers[p.person] = numbers.get(p.person, -1) + 1
         day, time = days[p.person, p.camera]
@@ -50,7 +50,7 @@ def plan_jobs(size: str, seed: int) -> list[tuple[Job, str, int]]:
 
 
 def _choose_val(rng: np.random.Generator, train: list[Planned], count: int) -> set[tuple[int, int]]:
-    """(person, index) of `count` training images: every identity's last, its first never, others at random."""
+    """(person, index) of `count` training images: the last of every identity, never the first, others at random."""
     last = {p.person: p.index for p in train}
     rest = [(p.person, p.index) for p in train if 0 < p.index < last[p.person]]
     more = rng.choice(len(rest), count - len(last), replace=False)
@@ -58,9 +58,8 @@ def _choose_val(rng: np.random.Generator, train: list[Planned], count: int) -> s
 
 
 def write(folder: Path, size: str, seed: int, processes: int) -> None:
-    """A writer of write.WRITERS."""
     jobs = plan_jobs(size, seed)
-    poses = dict(draw_jobs(folder, [job for job, _, _ in jobs], processes))
+    poses = dict(write_images(folder, [job for job, _, _ in jobs], processes))
     for part in ("train", "val", "query", "gallery"):
         lines = [f"{name.partition('/')[2]} {label}\n" for (name, _), where, label in jobs if where == part]
         (folder / f"list_{part}.txt").write_text("".join(sorted(lines)))

@@ -1,4 +1,4 @@
-"""Draws people in PETA's layout: ten folders with an archive and a Label.txt each, identities numbered from 1 in each.
+"""Synthetic pedestrians in PETA's layout: ten folders, each with an archive, a Label.txt and identities from 1 on.
 
 Every folder has two cameras of its own, as PETA's ten sources were recorded in ten places.
 """
@@ -6,15 +6,15 @@ Every folder has two cameras of its own, as PETA's ten sources were recorded in 
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.datasets.synthetic.image_files import Job, draw_jobs
+from common.datasets.synthetic.image_files import Job, write_images
 from common.datasets.synthetic.layouts.peta_labels import peta_labels
 from common.datasets.synthetic.people.person import identity
 from common.datasets.synthetic.render import Shot
 from common.datasets.synthetic.seeds import PLAN, generator
 from common.datasets.synthetic.splits import share
 
-# (images, identities) of each folder. The images are PETA's own. Identities: in CUHK and MIT every image is a person;
-# GRID, PRID, VIPeR, CAVIAR4REID, i-LID, SARC3D, 3DPeS and TownCentre as their own pages count them, 8,705 in all.
+# (images, identities) of each folder. The numbers of images are PETA's. Identities: in CUHK and MIT every image is a
+# person; the others are as the pages of those data sets count them, 8,705 in all.
 FULL = {
     "3DPeS": (1_012, 192), "CAVIAR4REID": (1_220, 72), "CUHK": (4_563, 4_563), "GRID": (1_275, 1_025),
     "MIT": (888, 888), "PRID": (1_134, 934), "SARC3D": (200, 50), "TownCentre": (6_967, 230),
@@ -34,11 +34,11 @@ NAMED_BY_FILE = ("CUHK", "MIT")  # sources whose Label.txt names files, not iden
 @dataclass(frozen=True)
 class Plan:
     jobs: list[Job]
-    lines: dict[str, list[tuple[str, int]]]  # source: first token and subject of each line of its Label.txt
+    lines: dict[str, list[tuple[str, int]]]  # source: first token and person of each line of its Label.txt
 
 
 def plan_jobs(size: str, seed: int) -> Plan:
-    """Every picture of the data set: (file name, shot), and what is written about them."""
+    """Every image of the data set: (file name, shot), and the lines of the label files."""
     rng = generator(seed, PLAN)
     jobs, lines, subject = [], {}, 0
     for position, (source, (images, identities)) in enumerate(SIZES[size].items()):
@@ -56,9 +56,8 @@ def plan_jobs(size: str, seed: int) -> Plan:
 
 
 def write(folder: Path, size: str, seed: int, processes: int) -> None:
-    """A writer of write.WRITERS."""
     plan = plan_jobs(size, seed)
-    for _ in draw_jobs(folder, plan.jobs, processes):
+    for _ in write_images(folder, plan.jobs, processes):
         pass
     for source, lines in plan.lines.items():
         texts = [" ".join([token, *peta_labels(identity(seed, subject))]) + "\n" for token, subject in lines]

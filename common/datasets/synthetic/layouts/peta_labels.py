@@ -1,4 +1,4 @@
-"""Attributes of a drawn person in PETA's vocabulary, as peta_attributes.py reads them."""
+"""Attributes of a synthetic pedestrian in PETA's vocabulary, as peta_attributes.py reads them."""
 
 import numpy as np
 
@@ -13,8 +13,8 @@ _AGES = {"child": "personalLess15", "teenager": "personalLess30", "old": "person
 def peta_labels(person: Person) -> list[str]:
     """The labels of one line of Label.txt, in PETA's spelling.
 
-    What PETA tells apart and the generator does not is told by something that is to be seen: adults with glasses are 46
-    to 60 years old, other adults 31 to 45; a long upper garment is a jacket; blue trousers are jeans.
+    Where PETA distinguishes more than the generator does, a visible trait decides: adults with glasses are 46 to 60
+    years old, other adults 31 to 45; a long upper garment is a jacket; blue trousers are jeans.
     """
     adult = "personalLess60" if person.glasses else "personalLess45"
     return [
@@ -36,7 +36,7 @@ def peta_labels(person: Person) -> list[str]:
 
 
 def _colour(name: str) -> str:
-    """The brown and beige garments that Market-1501's names leave out are brown."""
+    """Light brown and beige garments, which have no name in Market-1501, are brown."""
     return {"none": "Brown", "gray": "Grey"}.get(name, name.capitalize())
 
 

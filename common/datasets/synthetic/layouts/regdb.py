@@ -1,7 +1,7 @@
-"""Draws people in RegDB's layout: ten visible and ten thermal images of each, and the lists of ten trials.
+"""Synthetic pedestrians in RegDB's layout: visible and thermal images of each identity, and the lists of ten trials.
 
-RegDB's two cameras are one instrument: both show the same places and a person from the same side. What else is in the
-picture is drawn for each, so that a person is not found by the bin that stands before.
+RegDB's two cameras form one instrument: both show the same places, and a person from the same side. Occluders and other
+people are sampled for each camera, so that nobody can be matched by the object in front of them.
 """
 
 from pathlib import Path
@@ -9,22 +9,22 @@ from pathlib import Path
 import numpy as np
 
 from common.datasets.regdb import NUM_TRIALS
-from common.datasets.synthetic.image_files import Job, draw_jobs
+from common.datasets.synthetic.image_files import Job, write_images
 from common.datasets.synthetic.people.person import identity
 from common.datasets.synthetic.render import Shot
 from common.datasets.synthetic.seeds import PLAN, generator
 
-# Identities, half of them to train, and images of each in each modality.
+# Identities, half of them for training, and images of each in each modality.
 SIZES = {"tiny": (8, 10), "demo": (200, 6), "full": (412, 10)}
 
-FRONT_SHARE = 156 / 412  # of the people of RegDB are seen from the front, the others from behind
+FRONT_SHARE = 156 / 412  # of RegDB's people are seen from the front, the others from behind
 YAW_SPREAD = 0.35  # radians
 
 MODALITIES = {"Visible": "visible", "Thermal": "thermal"}  # folder: modality
 
 
 def plan_jobs(size: str, seed: int) -> dict[tuple[str, int], list[Job]]:
-    """{(Visible | Thermal, identity): every picture: (file name, shot)}."""
+    """{(Visible | Thermal, identity): (file name, shot) of every image}."""
     jobs: dict[tuple[str, int], list[Job]] = {}
     rng = generator(seed, PLAN)
     persons, images = SIZES[size]
@@ -47,7 +47,7 @@ def plan_jobs(size: str, seed: int) -> dict[tuple[str, int], list[Job]]:
 
 
 def plan_trials(size: str, seed: int) -> list[dict[str, list[int]]]:
-    """For each trial {train | test: identities}: another half each time."""
+    """For each trial {train | test: identities}, with a different half each time."""
     persons, trials = np.arange(1, SIZES[size][0] + 1), []
     for trial in range(NUM_TRIALS):
         order = generator(seed, PLAN, 1 + trial).permutation(persons).tolist()
@@ -56,9 +56,8 @@ def plan_trials(size: str, seed: int) -> list[dict[str, list[int]]]:
 
 
 def write(folder: Path, size: str, seed: int, processes: int) -> None:
-    """A writer of write.WRITERS."""
     jobs = plan_jobs(size, seed)
-    for _ in draw_jobs(folder, [job for part in jobs.values() for job in part], processes):
+    for _ in write_images(folder, [job for part in jobs.values() for job in part], processes):
         pass
     (folder / "idx").mkdir()
     for trial, halves in enumerate(plan_trials(size, seed), start=1):

@@ -1,7 +1,7 @@
-"""Draws people in SYSU-MM01's layout: visible cameras 1, 2, 4, 5, near-infrared ones 3 and 6.
+"""Synthetic pedestrians in SYSU-MM01's layout: visible cameras 1, 2, 4, 5, near-infrared cameras 3 and 6.
 
-As in the real one, cameras 1 to 3 are indoors and see only some identities, 4 to 6 are outdoors; 2 and 3 stand in the
-same place. rand_perm_cam.mat is not in the real archive and not drawn.
+As in the real data set, cameras 1 to 3 are indoors and see only some identities, cameras 4 to 6 are outdoors, and 2 and
+3 share their places. There is no rand_perm_cam.mat, as in the real archive.
 """
 
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from common.datasets.synthetic.image_files import Job, draw_jobs
+from common.datasets.synthetic.image_files import Job, write_images
 from common.datasets.synthetic.render import Shot
 from common.datasets.synthetic.seeds import PLAN, generator
 from common.datasets.synthetic.splits import share
@@ -18,7 +18,7 @@ NUM_CAMERAS = 6
 MAX_LABEL = 533  # identities are numbered from 1 to this
 INDOOR, OUTDOOR = (1, 2, 3), (4, 5, 6)
 INFRARED = (3, 6)
-PLACES = {3: 2}  # camera: the one whose places it shares
+PLACES = {3: 2}  # camera: the camera whose places it shares
 
 
 @dataclass(frozen=True)
@@ -33,16 +33,16 @@ class Size:
     query: int
     gallery_indoor: int
     gallery_outdoor: int
-    test_indoor: int  # test identities that the indoor cameras saw
+    test_indoor: int  # test identities seen by the indoor cameras
     test_unseen: int  # pairs of a test identity and an outdoor visible camera that did not see it
     least: int = 2  # images of an identity in a camera
 
 
 SIZES = {
     "tiny": Size(6, 2, 6, 60, 32, 24, 20, 28, 4, 1),
-    # Many identities with few images: what carries over from colours to infrared is learned from people, not pictures.
+    # Many identities with few images each: what visible and infrared images share is learned across identities.
     "demo": Size(180, 60, 32, 960, 720, 272, 176, 272, 19, 2, least=1),
-    # 56 and 3: those of the official permutations, 301 gallery images of single shot, 112 indoors.
+    # 56 and 3 are those of the official permutations: 301 single-shot gallery images, 112 of them indoors.
     "full": Size(296, 99, 96, 22_258, 11_909, 3_803, 2_939, 3_836, 56, 3),
 }
 
@@ -54,7 +54,7 @@ class Plan:
 
 
 def plan_jobs(size: str, seed: int) -> Plan:
-    """Who is in which list, and every picture of the data set: (file name, shot)."""
+    """The identities of each list, and every image of the data set: (file name, shot)."""
     counts, rng = SIZES[size], generator(seed, PLAN)
     total = counts.train + counts.val + counts.test
     labels = rng.permutation(np.sort(rng.choice(np.arange(1, MAX_LABEL + 1), total, replace=False))).tolist()
@@ -79,8 +79,8 @@ def plan_jobs(size: str, seed: int) -> Plan:
 
 
 def _seen(rng: np.random.Generator, persons: list[int], indoors: int, unseen: int) -> list[tuple[int, int]]:
-    """(person, camera) pairs: `indoors` of the persons in all indoor cameras, all persons in the outdoor ones, but for
-    `unseen` pairs with one of their two visible cameras."""
+    """(person, camera) pairs: `indoors` of the persons in all indoor cameras, all persons in the outdoor ones, except
+    `unseen` pairs with one of the two visible outdoor cameras."""
     inside = set(rng.permutation(persons)[:indoors].tolist())
     missed = rng.permutation(persons)[:unseen].tolist()
     absent = {(person, OUTDOOR[int(rng.integers(2))]) for person in missed}
@@ -107,9 +107,8 @@ def _jobs(
 
 
 def write(folder: Path, size: str, seed: int, processes: int) -> None:
-    """A writer of write.WRITERS."""
     plan = plan_jobs(size, seed)
-    for _ in draw_jobs(folder, plan.jobs, processes):
+    for _ in write_images(folder, plan.jobs, processes):
         pass
     (folder / "exp").mkdir()
     for name, persons in plan.lists.items():

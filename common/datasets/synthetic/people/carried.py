@@ -1,4 +1,4 @@
-"""Draws what is carried: backpack, shoulder bag and strap, handbag."""
+"""Draws carried objects: backpack, shoulder bag and strap, handbag."""
 
 import math
 

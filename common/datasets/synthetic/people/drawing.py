@@ -1,4 +1,4 @@
-"""Draws one person: limbs, trunk, head and what is carried, the far parts first."""
+"""Draws one person: limbs, trunk, head and carried objects, the far parts first."""
 
 import numpy as np
 
@@ -13,7 +13,7 @@ _RING = [(float(np.cos(angle)), float(np.sin(angle))) for angle in np.linspace(0
 
 
 def draw_with_shadow(canvas: Canvas, figure: Figure) -> None:
-    """A person with the shadow at the feet."""
+    """Draw the person's shadow on the ground, then the person."""
     view = figure.view
     half = 0.16 * view.height
     shift = -0.1 * view.height * figure.lit_side
@@ -23,7 +23,7 @@ def draw_with_shadow(canvas: Canvas, figure: Figure) -> None:
 
 
 def draw_figure(canvas: Canvas, figure: Figure) -> None:
-    """Paint the whole person over what is on the canvas."""
+    """Draw the person over what the canvas shows."""
     person = figure.person
     trunk = Trunk.of(figure)
     sides = sorted(("left", "right"), key=lambda side: figure.depth(f"{side}_hip") + figure.depth(f"{side}_knee"))
@@ -78,7 +78,7 @@ def _draw_leg(canvas: Canvas, figure: Figure, side: str) -> None:
 def _draw_trouser_leg(
     canvas: Canvas, figure: Figure, hip: Point, knee: Point, ankle: Point, radii: tuple[float, float, float]
 ) -> None:
-    """Cloth over a leg whose radii at hip, knee and ankle are given."""
+    """radii: of the leg at hip, knee and ankle, in pixels."""
     person, lit = figure.person, figure.lit_side
     cloth, accent = figure.slot("lower"), figure.slot("lower_accent")
     wide, covered = person.lower_width, person.lower_length

@@ -1,4 +1,4 @@
-"""One person at one moment, seen from one side: what the drawing modules of this package work on."""
+"""One person in one pose and view: the input of the drawing modules in this package."""
 
 import math
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The 17 joints of COCO of a drawn figure, with their visibility."""
+"""The 17 COCO joints of a figure, with their visibility."""
 
 import numpy as np
 
@@ -7,14 +7,14 @@ from common.datasets.synthetic.canvas import SCALE, Canvas
 from common.datasets.synthetic.materials import SLOTS
 from common.datasets.synthetic.people.figure import Figure
 
-# A joint this much farther away than the trunk's axis is behind the trunk, in parts of the stature.
+# A joint this much farther away than the trunk's axis is behind the trunk; relative to the stature.
 _BEHIND = 0.05
 
 
 def figure_joints(figure: Figure, canvas: Canvas) -> np.ndarray:
-    """(17, 3) float32: COCO's x, y, v. A joint is seen if it is on the near side and its pixel shows the person.
+    """(17, 3) float32: x, y, v as in COCO; v is 2 for a joint on the near side whose pixel shows the person.
 
-    canvas: with everything on it that may stand before the figure.
+    canvas: with everything on it that may occlude the figure.
     """
     joints = np.zeros((len(COCO_JOINTS), 3), dtype=np.float32)
     width, height = canvas.light.size

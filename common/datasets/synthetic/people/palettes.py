@@ -1,8 +1,8 @@
-"""What persons are drawn from: named colours and patterns, each with its share among people."""
+"""Named colours and patterns of clothes, each with its share among people."""
 
 from common.datasets.synthetic.materials import Colour
 
-# Named colours of Market-1501's attributes; the last of each table are outside its names, an identity without a colour.
+# Colours of Market-1501's attributes. The last of each table has no name there: an identity without a colour attribute.
 UPPER_COLOURS: dict[str, tuple[Colour, float]] = {
     "white": ((0.86, 0.86, 0.84), 0.26),
     "black": ((0.09, 0.09, 0.10), 0.22),

@@ -1,7 +1,7 @@
-"""Identities: who a synthetic pedestrian is. Everything here stays the same in every picture of the person.
+"""Identities of the synthetic pedestrians: everything that is the same in all images of a person.
 
-Coarse colours come from the Market-1501 attribute palette with its skew (white, black, gray and blue are most of it),
-so that many persons share them; what tells such persons apart is cut, pattern, details, things carried and proportions.
+Coarse colours follow the Market-1501 attribute palette with its skew towards white, black, gray and blue, so that many
+identities share them. Such identities differ in cut, pattern, details, carried objects and proportions.
 """
 
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ from common.datasets.synthetic.seeds import PERSON, generator
 
 @dataclass(frozen=True)
 class Body:
-    """Lengths in parts of the stature; widths are half widths."""
+    """Lengths relative to the stature; widths are half widths."""
 
     shoulder: float
     waist: float
@@ -38,12 +38,12 @@ class Body:
     limb: float  # thickness of arms and legs, 1 is usual
     swing: float  # stride, radians of the hip
     lean: float  # of the trunk, radians
-    stoop: float  # of the head, parts of the stature forward
+    stoop: float  # of the head, forward, relative to the stature
 
 
 @dataclass(frozen=True)
 class Person:
-    """One identity. `colours` maps the names in `materials.PERSON_SURFACES` to colours before any camera."""
+    """One identity. `colours` maps `materials.PERSON_SURFACES` to colours before any camera."""
 
     age: str  # child | teenager | adult | old
     female: bool
@@ -92,13 +92,13 @@ def _pick(rng: np.random.Generator, weights: dict[str, float]) -> str:
 
 
 def _vary(rng: np.random.Generator, colour: Colour) -> Colour:
-    """The same named colour on another person: a little lighter or darker, a little off in hue."""
+    """A variant of a named colour: slightly different in brightness and hue."""
     factors = np.exp(rng.normal(0, COLOUR_JITTER) + rng.normal(0, COLOUR_JITTER / 2, 3))
     return tuple(float(value) for value in np.clip(np.array(colour) * factors, 0.03, 0.95))
 
 
 def _contrasting(rng: np.random.Generator, colour: Colour) -> Colour:
-    """A second garment colour that can be seen beside the first."""
+    """A second garment colour that stands out from the first."""
     table = [base for base, _ in UPPER_COLOURS.values()]
     seen = [base for base in table if abs(sum(base) - sum(colour)) > 0.55]
     return _vary(rng, seen[int(rng.integers(len(seen)))])
@@ -111,7 +111,7 @@ def identity(seed: int, person: int) -> Person:
 
 
 def sample_person(rng: np.random.Generator) -> Person:
-    """Draw an identity. All choices come from `rng`, in a fixed order."""
+    """A random identity. All choices come from `rng`, in a fixed order."""
     female = bool(rng.random() < 0.44)
     age = _pick(rng, {"child": 0.03, "teenager": 0.70, "adult": 0.22, "old": 0.05})
     upper_colour = _pick(rng, {name: share for name, (_, share) in UPPER_COLOURS.items()})

@@ -4,7 +4,7 @@ from common.datasets.synthetic.people.palettes import LOWER_COLOURS, UPPER_COLOU
 from common.datasets.synthetic.people.person import identity, sample_person
 
 
-def test_an_identity_keeps_its_attributes_and_seeds_draw_others():
+def test_an_identity_keeps_its_attributes_and_other_seeds_give_others():
     assert identity(0, 5) == identity(0, 5)
     assert identity(0, 5) != identity(1, 5)
 

@@ -1,7 +1,7 @@
-"""How a pedestrian stands in space: a walking skeleton, and its orthographic view.
+"""A walking skeleton and its orthographic projection.
 
-Body axes: x to the person's left, y up, z forward, in parts of the stature, the ground below the pelvis at the origin.
-View axes: right and down in pixels of the crop, and depth towards the camera in parts of the stature.
+Body axes: x to the person's left, y up, z forward, in units of the stature; the origin is the ground below the pelvis.
+View axes: right and down in pixels of the crop, and depth towards the camera in units of the stature.
 """
 
 import math
@@ -24,7 +24,7 @@ ARM_POSES = {  # shoulder forward, elbow bend, in radians, and how far the arm i
 
 @dataclass(frozen=True)
 class Gait:
-    """The moment of the walk: phase in radians (0: left foot passing), stride 0 (standing) to 1, and arm poses."""
+    """One moment of a walk: phase in radians (0: left foot passing), stride 0 (standing) to 1, and arm poses."""
 
     phase: float
     stride: float
@@ -34,14 +34,14 @@ class Gait:
 
 @dataclass(frozen=True)
 class View:
-    """Where the person is seen from, and where in the crop: yaw 0 faces the camera, pi / 2 walks to the right."""
+    """Viewpoint and position in the crop. A person with yaw 0 faces the camera, with pi / 2 walks to the right."""
 
     yaw: float
     pitch: float
-    x: float  # of the pelvis's ground point, pixels
+    x: float  # of the ground below the pelvis, pixels
     y: float
     height: float  # of one stature, pixels
-    stretch: float  # width over height of a pixel, detectors' boxes being resized to one shape
+    stretch: float  # width over height of a pixel: boxes of any shape are resized to one
 
     def project(self, points: dict[str, Point3]) -> dict[str, Point3]:
         """Body axes to (right, down, towards the camera)."""
@@ -56,7 +56,7 @@ class View:
 
 
 def sample_gait(rng: np.random.Generator, strap_likely: bool) -> Gait:
-    """A moment of a walk; who wears a backpack holds its strap more often."""
+    """A random moment of a walk. People with a backpack hold its strap more often."""
     arms = ["swing"] * 2
     for side in range(2):
         if rng.random() < (0.24 if strap_likely else 0.16):

@@ -50,7 +50,7 @@ class Trunk:
         return self.top[0] + t * (self.bottom[0] - self.top[0]), self.top[1] + t * (self.bottom[1] - self.top[1])
 
     def point(self, t: float, azimuth: float, out: float) -> tuple[float, float, float]:
-        """(right, down, facing): `out` times the half width off the axis; facing is 1 to the camera, -1 away."""
+        """(right, down, facing): `out` half widths off the axis; facing is 1 towards the camera, -1 away from it."""
         x, y = self.centre(t)
         angle = azimuth + self.turn
         return x + out * self.half_width(t) * math.sin(angle), y, math.cos(angle)
@@ -64,7 +64,7 @@ class Trunk:
         ]
 
     def panel(self, t0: float, t1: float, azimuth0: float, azimuth1: float) -> list[Point] | None:
-        """What can be seen of the cloth between two heights and two azimuths, or None."""
+        """Outline of the visible cloth between two heights and two azimuths; None if it is hidden."""
         middle = (azimuth0 + azimuth1) / 2 + self.turn
         shift = 2 * math.pi * round(middle / (2 * math.pi))
         low = max(azimuth0 + self.turn - shift, -math.pi / 2)

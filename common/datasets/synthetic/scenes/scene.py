@@ -1,4 +1,4 @@
-"""What stands behind and before people: painted once per scene as a wide picture, then cut and scaled for each crop."""
+"""Places: each is drawn once as a wide surface image, then cropped and scaled as the background of an image."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,7 +13,7 @@ from common.datasets.synthetic.seeds import PLACE, generator
 
 SCENES_PER_CAMERA = 8  # in each of training and test
 
-WIDTH, HEIGHT = 640, 400  # of a scene's picture, in the surface drawing's pixels
+WIDTH, HEIGHT = 640, 400  # pixels of a place's surface image
 
 GROUNDS: dict[str, Colour] = {
     "asphalt": (0.36, 0.36, 0.37),
@@ -39,45 +39,45 @@ INDOOR_PROPS = ("bin", "walker", "walker", "sign", "rail")
 
 @dataclass(frozen=True)
 class Scene:
-    """A painted place: surface numbers (HEIGHT, WIDTH) as an L image, and what its ground is, a key of GROUNDS."""
+    """A place. surfaces: surface numbers as an L image of WIDTH x HEIGHT; ground: a key of GROUNDS."""
 
-    picture: Image.Image
+    surfaces: Image.Image
     ground: str
 
 
 @lru_cache(maxsize=256)
 def place(seed: int, split: str, camera: int, number: int, indoor: bool = False) -> Scene:
-    """One of the places that a camera shows, `number` below SCENES_PER_CAMERA."""
+    """One of the places that a camera shows; `number` is below SCENES_PER_CAMERA."""
     return make_scene(generator(seed, PLACE, int(split == "test"), camera, number), indoor)
 
 
 def background(scene: Scene, rng: np.random.Generator, width: int, height: int) -> Image.Image:
-    """A piece of the scene, near or far: the (SCALE height) x (SCALE width) L image to draw on."""
+    """A random part of the place, as the (SCALE height) x (SCALE width) L image that people are drawn on."""
     zoom = float(rng.uniform(0.55, 1.0))
     high, wide = HEIGHT * zoom, HEIGHT * zoom * width / height
     left = float(rng.uniform(0, WIDTH - wide))
     top = float(rng.uniform(0, HEIGHT - high))
     size = (SCALE * width, SCALE * height)
-    return scene.picture.resize(size, Image.Resampling.NEAREST, box=(left, top, left + wide, top + high))
+    return scene.surfaces.resize(size, Image.Resampling.NEAREST, box=(left, top, left + wide, top + high))
 
 
 def make_scene(rng: np.random.Generator, indoor: bool = False) -> Scene:
-    """Draw one place. All choices come from `rng`."""
+    """A random place. All choices come from `rng`."""
     grounds, backdrops = (INDOOR_GROUNDS, INDOOR_BACKDROPS) if indoor else (list(GROUNDS), BACKDROPS)
     ground = grounds[int(rng.integers(len(grounds)))]
-    picture = Image.new("L", (WIDTH, HEIGHT), SCENE_SLOT["ground_1"])
-    pen = ImageDraw.Draw(picture)
+    surfaces = Image.new("L", (WIDTH, HEIGHT), SCENE_SLOT["ground_1"])
+    pen = ImageDraw.Draw(surfaces)
     horizon = float(rng.uniform(0.10, 0.42)) * HEIGHT
     _paint_ground(pen, rng, ground, horizon)
     backdrop = str(rng.choice(list(backdrops), p=list(backdrops.values())))
     _paint_backdrop(pen, rng, backdrop, horizon)
     for _ in range(int(rng.integers(3, 8))):
-        _paint_prop(picture, rng, horizon, INDOOR_PROPS if indoor else PROPS)
-    return Scene(picture, ground)
+        _paint_prop(surfaces, rng, horizon, INDOOR_PROPS if indoor else PROPS)
+    return Scene(surfaces, ground)
 
 
 def scene_colours(rng: np.random.Generator, ground: str) -> dict[str, Colour]:
-    """Colours of SCENE_SURFACES before any camera: the same place on another day, with other passers-by."""
+    """Colours of SCENE_SURFACES before any camera. Every call is another day, with other passers-by."""
 
     def tone(base: Colour, factor: float = 1.0, spread: float = 0.08) -> Colour:
         values = np.array(base) * factor * np.exp(rng.normal(0, spread) + rng.normal(0, spread / 3, 3))
@@ -184,9 +184,9 @@ def _paint_street(pen: ImageDraw.ImageDraw, rng: np.random.Generator, horizon: f
         x += wide
 
 
-def _paint_prop(picture: Image.Image, rng: np.random.Generator, horizon: float, props: tuple[str, ...]) -> None:
+def _paint_prop(surfaces: Image.Image, rng: np.random.Generator, horizon: float, props: tuple[str, ...]) -> None:
     kind = str(rng.choice(props))
     x = float(rng.uniform(0, WIDTH)) / SCALE
     foot = (horizon + float(rng.uniform(0.02, 0.5)) * (HEIGHT - horizon)) / SCALE
-    # Only the surfaces are kept of what stands far behind: its light goes to an image that nobody looks at.
-    draw_thing(Canvas(picture, Image.new("L", (1, 1))), kind, x, foot, 60 * float(rng.uniform(0.5, 1.0)))
+    # Only the surfaces of distant objects are kept: their light goes to an image that is thrown away.
+    draw_thing(Canvas(surfaces, Image.new("L", (1, 1))), kind, x, foot, 60 * float(rng.uniform(0.5, 1.0)))

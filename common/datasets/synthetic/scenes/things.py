@@ -1,4 +1,4 @@
-"""Things that stand about: behind people as part of a scene, or before one as what hides them."""
+"""Objects: behind people as part of a scene, or in front of a person as an occluder."""
 
 import math
 
@@ -9,7 +9,7 @@ OBJECTS = ("pole", "bin", "bicycle", "bush", "car", "sign", "rail")  # that may 
 
 
 def draw_thing(canvas: Canvas, kind: str, x: float, foot: float, size: float) -> None:
-    """Something that stands at (x, foot), about `size` pixels of the crop high: behind people, or in front of one."""
+    """An object that stands at (x, foot) and is about `size` pixels of the crop high."""
     slot = SCENE_SLOT
     light = 112
     if kind == "pole":
