@@ -75,8 +75,8 @@ def read(folder: Path, name: str = NAME) -> DataSet:
     notes = (
         f"no published split: ours, numpy default_rng({SPLIT_SEED}), {len(training):,} persons to train, "
         f"{len(by_person) - len(training):,} to test",
-        f"query: one image, drawn, of each test person with two or more ({len(parts['query']):,} persons)",
-        f"gallery: the rest, among them {alone:,} test persons with a single image, whom nobody asks for",
+        f"query: one random image of each test person with two or more ({len(parts['query']):,} persons)",
+        f"gallery: the rest, among them {alone:,} test persons with a single image, who are distractors",
         "cameras: no labels, every image its own camera",
     )
     return DataSet(name, folder, subsets, single_query(subsets), data_kind(folder), notes)

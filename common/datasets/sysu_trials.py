@@ -50,8 +50,8 @@ def read_permutations(path: Path, counts: dict[Key, int]) -> dict[Key, np.ndarra
         found, expected = counts[camera, person], permutation.max(initial=-1) + 1
         if expected > found or bool(found) != bool(permutation.size):
             raise UserError(
-                f"{path} does not match the images: identity {person} has {found} in cam{camera}/{person:04d}, the file "
-                f"chooses among {expected}. Copy that folder again; to use our own trials, remove the file."
+                f"{path} does not match the images: identity {person} has {found} in cam{camera}/{person:04d}, the "
+                f"file chooses among {expected}. Copy that folder again; to use our own trials, remove the file."
             )
     return {key: permutation for key, permutation in permutations.items() if permutation.size}
 
