@@ -1,10 +1,12 @@
 # The commands of the suite; `make help` lists them. Python is set up once, in .venv.
 
+PAPERS := ndmf_net mgre dfw_crossmodal mutual_attention fgsam
+PAPER  ?= $(PAPERS)
 SCOPE  ?= headline
 SEEDS  ?= 0
 DEVICE ?= auto
 
-# Large blocks that torch frees and takes again in every step stay with the process (glibc): faster training on CPUs.
+# glibc: keep the large blocks that torch frees and allocates again in every step. Training on CPUs is faster.
 export MALLOC_MMAP_THRESHOLD_ ?= 1073741824
 export MALLOC_TRIM_THRESHOLD_ ?= 1073741824
 
@@ -30,39 +32,40 @@ help:
 	@echo "make reproduce-dfw    dynamic feature weakening (visible-infrared): the same"
 	@echo "make reproduce-mutual deep mutual attention: the same"
 	@echo "make reproduce-fgsam  FGSAM: the same"
-	@echo "make reproduce        all papers, one after another: the plan and the time of all of them first"
+	@echo "make reproduce        all papers, one after another; prints the plan and the estimated time of all first."
+	@echo "                      PAPER=my_idea: only the paper in that folder"
 	@echo "make test             all tests and the style check"
-	@echo "make tables           render benchmarks/tables/ anew from the committed records"
-	@echo "make check-data       which data sets are found, counted against the published numbers"
-	@echo "make synthetic        draw the synthetic pedestrians (done by itself when they are needed)"
-	@echo "make speed            speed and memory of training, data, scoring and re-ranking, as ratios (10 minutes)"
-	@echo "make setup            make .venv and install requirements.txt (done by itself when needed)"
+	@echo "make tables           render benchmarks/tables/ from the committed records"
+	@echo "make check-data       list the data sets found, their counts checked against the published ones"
+	@echo "make synthetic        generate the synthetic pedestrians (done automatically when needed)"
+	@echo "make speed            speed and memory of training, data path, scoring and re-ranking (10 minutes)"
+	@echo "make setup            create .venv and install requirements.txt (done automatically when needed)"
 	@echo
 	@echo "Variables, as in: make reproduce-ndmf SCOPE=all SEEDS=\"0 1 2\""
-	@echo "  DATA_ROOT=DIR    real data sets in DIR, at the papers' settings; without it synthetic data at demo size"
+	@echo "  DATA_ROOT=DIR    real data sets in DIR, at the papers' settings; without it, synthetic data at demo size"
 	@echo "  SCOPE=all        every table and figure; headline (default): the main table and the ablation"
-	@echo "  SEEDS=\"0 1 2\"    one run for each seed (default: 0)"
+	@echo "  SEEDS=\"0 1 2\"    one run per seed (default: 0)"
 	@echo "  DEVICE=cuda      auto (default), cpu, cuda or cuda:N"
-	@echo "  GPUS=N           train each run in N processes, a GPU each (torchrun)"
+	@echo "  GPUS=N           train each run in N processes, one GPU each (torchrun)"
 	@echo "  ONLY=\"table5\"    only these tables, figures or variants (table5, fig7, baseline, ...)"
-	@echo "  YES=1            do not ask before a plan of more than two hours"
-	@echo "  FORCE=1          train again what is finished"
-	@echo "  PYTHON=python3   use this interpreter with what is installed for it; no .venv is made"
-	@echo "  TORCH_INDEX=URL  extra pip index for another build of torch, as for older drivers or without GPU:"
+	@echo "  YES=1            run a plan of more than two hours (refused otherwise)"
+	@echo "  FORCE=1          train finished runs again, from scratch"
+	@echo "  PYTHON=python3   use this interpreter and its packages; no .venv is created"
+	@echo "  TORCH_INDEX=URL  extra pip index for another build of torch (older drivers, or CPU only):"
 	@echo "                   https://download.pytorch.org/whl/cpu"
 
 setup: $(READY)
 
 .venv/.installed: requirements.txt
 	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
-	  echo "error: python3 is $$(python3 --version 2>/dev/null || echo missing), and 3.11 or newer is needed." >&2; \
-	  echo "       Install it, or name another one: make PYTHON=/path/to/python3.12 (with requirements.txt installed)" >&2; \
+	  echo "error: python3 is $$(python3 --version 2>/dev/null || echo missing), but 3.11 or newer is needed." >&2; \
+	  echo "       Install it, or name another interpreter: make PYTHON=/path/to/python3.12 (with requirements.txt installed)" >&2; \
 	  exit 2; }
 	@python3 -c 'import venv, ensurepip' 2>/dev/null || { \
 	  echo "error: python3 has no venv module. Debian, Ubuntu: apt install python3-venv" >&2; exit 2; }
 	@test -x .venv/bin/python || python3 -m venv .venv
 	@echo "Installing requirements.txt into .venv: about 3 GB, some 3 to 10 minutes" \
-	  "(TORCH_INDEX=https://download.pytorch.org/whl/cpu: 0.3 GB, without GPU) ..."
+	  "(TORCH_INDEX=https://download.pytorch.org/whl/cpu: 0.3 GB, CPU only) ..."
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt \
 	  $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 	@touch $@
@@ -83,7 +86,7 @@ reproduce-fgsam: $(READY)
 	@$(call REPRODUCE,fgsam)
 
 reproduce: $(READY)
-	@$(call REPRODUCE,ndmf_net mgre dfw_crossmodal mutual_attention fgsam)
+	@$(call REPRODUCE,$(PAPER))
 
 test: $(READY)
 	$(INTERPRETER) -m ruff check .

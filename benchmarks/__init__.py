@@ -1,0 +1,1 @@
+"""Reported and reproduced: the papers' tables and figures, generated from the records of runs."""

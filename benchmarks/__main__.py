@@ -1,31 +1,30 @@
-"""`python -m benchmarks reproduce | publish | tables | speed`; see the Makefile for the usual ways to call it."""
+"""`python -m benchmarks reproduce | publish | tables | speed`; usually called by the Makefile."""
 
 import argparse
+import importlib
 import sys
 
 from common.errors import command
 
+COMMANDS = {  # name -> (module with add_arguments(parser) and main(arguments), help)
+    "reproduce": ("benchmarks.reproduce.command", "run what a paper's tables need, then render them"),
+    "publish": ("benchmarks.publish", "copy finished runs to the committed records"),
+    "tables": ("benchmarks.pages.command", "render the committed pages"),
+    "speed": ("benchmarks.speed.command", "measure training, inference, the data path, scoring and re-ranking"),
+}
+
 
 @command
 def main(argv: list[str] | None = None) -> int:
-    from . import pages, publish, reproduce, speed
-
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Reported and reproduced numbers.")
     commands = parser.add_subparsers(dest="command", required=True)
-    reproduce.add_arguments(commands.add_parser("reproduce", help="run what a paper's tables need, then render them"))
-    publish.add_arguments(commands.add_parser("publish", help="copy finished runs into the committed records"))
-    commands.add_parser("tables", help="render the committed pages anew")
-    speed.add_arguments(commands.add_parser("speed", help="measure training, inference and the data path"))
+    asked = next((word for word in (sys.argv[1:] if argv is None else argv) if word in COMMANDS), None)
+    for name, (module, text) in COMMANDS.items():
+        subparser = commands.add_parser(name, help=text)
+        if name == asked:  # the others' modules take seconds to import
+            importlib.import_module(module).add_arguments(subparser)
     arguments = parser.parse_args(argv)
-    if arguments.command == "reproduce":
-        return reproduce.main(arguments)
-    if arguments.command == "publish":
-        return publish.main(arguments)
-    if arguments.command == "speed":
-        return speed.main(arguments)
-    for file in pages.write_committed_pages():
-        print(file)
-    return 0
+    return importlib.import_module(COMMANDS[arguments.command][0]).main(arguments)
 
 
 if __name__ == "__main__":

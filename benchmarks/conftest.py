@@ -1,13 +1,13 @@
-"""Hand-made result records for the tests of tables, plans and publishing."""
+"""Result records for the tests of tables, plans and publishing."""
 
 import copy
-import json
 
 import pytest
 
+from common.runs.record import Record
+
 RECORD = {
     "paper": "ndmf_net",
-    "run": "",
     "dataset": "market1501",
     "kind": "demo",
     "variant": "full",
@@ -47,29 +47,42 @@ RECORD = {
 }
 
 
+class NothingChanged:
+    """Replaces pages.staleness.Today: the current source hash is that of RECORD."""
+
+    def change(self, record):
+        return "" if record.source_hash == RECORD["source_hash"] else "source code"
+
+
+@pytest.fixture
+def today():
+    return NothingChanged()
+
+
 @pytest.fixture
 def make_record():
-    """make_record(variant, seed, mAP, rank1, **more): a result record; scores are fractions."""
+    """make_record(variant, seed, mAP, rank1, **more): a result record; scores are fractions, `more` other fields."""
 
     def make(variant="full", seed=0, mAP=0.6, rank1=0.8, **more):
         record = copy.deepcopy(RECORD)
         record["scores"] |= {"mAP": mAP, "mAP_trapezoid": mAP - 0.01, "rank1": rank1}
+        data = record["data"] | more.pop("data", {})
         record |= {"variant": variant, "seed": seed, **more}
-        record["data"] |= {"kind": record["kind"], "name": record["dataset"]}
-        record["run"] = f"{record['dataset']}-{record['kind']}-{variant}-s{seed}"
-        return record
+        record["data"] = data | {"kind": record["kind"], "name": record["dataset"]}
+        record.setdefault("run", f"{record['dataset']}-{record['kind']}-{variant}-s{seed}")
+        return Record.model_validate(record)
 
     return make
 
 
 @pytest.fixture
 def write_run():
-    """write_run(runs, record): the record as a finished run below a runs folder; returns its directory."""
+    """write_run(runs, record): write the record as a finished run in a runs folder; returns its directory."""
 
     def write(runs, record):
-        directory = runs / record["paper"] / record["run"]
+        directory = runs / record.paper / record.run
         directory.mkdir(parents=True)
-        (directory / "result.json").write_text(json.dumps(record))
+        (directory / "result.json").write_text(record.model_dump_json())
         return directory
 
     return write

@@ -1,4 +1,4 @@
-"""A whole run in two processes: it trains, and one process gives its checkpoint the same scores."""
+"""A run trained in two processes; one process then computes the same scores from its checkpoint."""
 
 import json
 import subprocess
@@ -8,21 +8,21 @@ import pytest
 import torch
 
 from common.datasets.synthetic import make_dataset
-from common.evaluation import evaluate_single_query
-from common.provenance import REPOSITORY
+from common.evaluation import evaluate_first_search
+from common.paths import REPOSITORY
 from ndmf_net.evaluate import load_run
 
 
 @pytest.fixture
 def one_thread():
-    """As many as torchrun gives each process: another number rounds differently."""
+    """As torchrun gives each process; another number of threads rounds differently."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
 
 
-def test_a_run_in_two_processes_trains_and_scores_as_one_process_does(tmp_path, monkeypatch, one_thread):
+def test_a_run_of_two_processes_has_the_scores_that_one_process_computes(tmp_path, monkeypatch, one_thread):
     monkeypatch.setenv("REID_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     make_dataset(tmp_path / "market1501", size="tiny", processes=1)
@@ -34,10 +34,9 @@ def test_a_run_in_two_processes_trains_and_scores_as_one_process_does(tmp_path, 
     assert finished.returncode == 0, finished.stderr
     record = json.loads((run / "result.json").read_text())
     assert record["machine"]["processes"] == 2
-    assert finished.stdout.count("Rank-1") == 1  # one process speaks
+    assert finished.stdout.count("Rank-1") == 1  # one process prints
 
     loaded = load_run(run, "cpu")
-    config = loaded.run.config
-    scores = evaluate_single_query(loaded.embed, loaded.run.dataset, config.height, config.width)
+    scores = evaluate_first_search(loaded.embed, loaded.run.dataset, loaded.run.settings)
     assert scores.pop("cmc") == pytest.approx(record["scores"].pop("cmc"), abs=1e-9)
     assert scores == pytest.approx(record["scores"], abs=1e-9)

@@ -1,7 +1,7 @@
 """Kill a run at random moments, resume it each time, and compare it with one that was never interrupted.
 
 `python -m benchmarks.interruptions ndmf_net` trains both on a few synthetic pedestrians with the demo's settings. Every
-third kill waits until a checkpoint is being written. Weights, optimiser state and scores must be equal bit by bit.
+third kill comes while a checkpoint is being written. Weights, optimiser state and scores must be bitwise identical.
 """
 
 import argparse
@@ -15,11 +15,11 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from common.checkpoints import LAST, PARTIAL
 from common.datasets.synthetic import make_dataset
 from common.errors import UserError, command
-from common.provenance import REPOSITORY
-from common.runs import read_json
+from common.files import PARTIAL, read_json
+from common.paths import REPOSITORY
+from common.runs.checkpoints import LAST
 
 STEPS_SETTINGS = ["identities_per_batch=2", "images_per_identity=2"]  # several steps in an epoch of 32 images
 POLL_SECONDS = 0.0005
@@ -27,7 +27,7 @@ PATIENCE_SECONDS = 120
 
 
 def start(paper: str, data: Path, run: Path, num_epochs: int, *, resume: bool) -> subprocess.Popen:
-    """Train in a process of its own, in its own directory."""
+    """Train in a new process."""
     words = [sys.executable, "-m", f"{paper}.train", "--demo", "--device", "cpu", "--data-root", str(data)]
     words += ["--run-dir", str(run), "--set", f"num_epochs={num_epochs}", *STEPS_SETTINGS]
     words += ["--resume"] if resume else []
@@ -41,7 +41,7 @@ def finish(process: subprocess.Popen) -> None:
 
 
 def kill_at_random(process: subprocess.Popen, run: Path, generator: random.Random, *, while_writing: bool) -> bool:
-    """Kill the process some time after it has begun to train; False when it finished before."""
+    """Kill the process some time after it has begun to train. False if it finished first."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     log, written = run / "log.jsonl", run / LAST
     before = log.stat().st_mtime_ns if log.is_file() else 0
@@ -64,7 +64,7 @@ def kill_at_random(process: subprocess.Popen, run: Path, generator: random.Rando
 
 
 def differences(first: Path, second: Path) -> list[str]:
-    """What differs between two finished runs: names of tensors, then scores; empty when they are equal bit by bit."""
+    """The tensors and scores that differ between two finished runs; empty if they are bitwise identical."""
     found = []
 
     def compare(name: str, one, other) -> None:
@@ -88,17 +88,17 @@ def differences(first: Path, second: Path) -> list[str]:
 
 
 def interrupt_and_compare(paper: str, folder: Path, *, kills: int, num_epochs: int, seed: int) -> tuple[int, list[str]]:
-    """How many kills hit a run that was training, and what then differs from the run that was left alone."""
-    data, whole, killed = folder / "data", folder / "whole", folder / "killed"
+    """The number of kills that hit a run in training, and what differs from the uninterrupted run."""
+    data, uninterrupted, killed = folder / "data", folder / "uninterrupted", folder / "killed"
     make_dataset(data / "market1501", size="tiny", processes=1)
-    finish(start(paper, data, whole, num_epochs, resume=False))
+    finish(start(paper, data, uninterrupted, num_epochs, resume=False))
     generator = random.Random(seed)
     hits = 0
     for kill in tqdm(range(kills), desc="kills", disable=None):
         process = start(paper, data, killed, num_epochs, resume=True)
         hits += kill_at_random(process, killed, generator, while_writing=kill % 3 == 2)
     finish(start(paper, data, killed, num_epochs, resume=True))
-    return hits, differences(whole, killed)
+    return hits, differences(uninterrupted, killed)
 
 
 @command
@@ -106,7 +106,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.interruptions", description=__doc__.split("\n")[0])
     parser.add_argument("paper")
     parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--epochs", type=int, default=60, help="enough that the kills come before the end")
+    parser.add_argument("--epochs", type=int, default=60, help="enough for all kills to come before the end")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as folder:
@@ -114,7 +114,7 @@ def main(argv: list[str] | None = None) -> int:
             arguments.paper, Path(folder), kills=arguments.kills, num_epochs=arguments.epochs, seed=arguments.seed
         )
     print(f"{hits} of {arguments.kills} kills hit a run in training")
-    print("\n".join(["not equal:", *found]) if found else "weights, optimiser state and scores are equal bit by bit")
+    print("\n".join(["different:", *found]) if found else "weights, optimiser state and scores are bitwise identical")
     return 1 if found or not hits else 0
 
 

@@ -1,4 +1,4 @@
-"""Two kills at tiny size; `python -m benchmarks.interruptions ndmf_net` does twenty."""
+"""Two kills at tiny size; `python -m benchmarks.interruptions ndmf_net` makes twenty."""
 
 from benchmarks.interruptions import interrupt_and_compare
 

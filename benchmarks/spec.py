@@ -1,24 +1,29 @@
 """The format of `specs/<paper>.yaml`: every table and figure of a paper, and the runs that reproduce our rows.
 
-A paper has documents; a document has columns and rows (a `picture` is drawn by `<paper>/figures.py`); a row has the
-reported number of each column and, if it is ours, the run that reproduces it. A column names the place of its value in
-a run's record (`scores.mAP`, `model.macs`), so that scores, counts and costs are columns of one kind. Columns with a
-`group` (a data set, a search mode) are rendered as one table for each group. The record's numbers are fractions, pieces
-and seconds; a column's unit converts them.
+A paper has documents; a document has columns and rows (a `figure` is drawn by `<paper>/figures.py`); a row has the
+reported number of each column and, if it is ours, the run that reproduces it. A column gives the path of its value in a
+run's record (`scores.mAP`, `model.macs`), so scores, counts and costs are all handled alike. Columns with a `group` (a
+data set, a search mode) are rendered as one table per group. The record's numbers are fractions, counts and seconds; a
+column's unit converts them.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from common.config import nearest, read_yaml
 from common.datasets import READERS
-from common.errors import UserError
+from common.errors import UserError, did_you_mean
+from common.files import read_yaml
+from common.runs.record import Record
+from common.runs.settings import run_label
 
 SPECS = Path(__file__).parent / "specs"
+
+BASELINES = ("counts", "colour_histogram", "balanced_histogram")  # programs that use no paper's code
+BASELINES_MODULE = "benchmarks.reproduce.baselines"
 
 # unit -> (factor from a record's number to the printed one, decimals)
 UNITS = {"%": (100, 1), "count": (1, 0), "year": (1, 0), "M": (1e-6, 2), "G": (1e-9, 2), "min": (1 / 60, 1)}
@@ -29,24 +34,25 @@ class Strict(BaseModel):
 
 
 class RunSpec(Strict):
-    """What makes a row's numbers. program: `train`, the paper's train.py; one of floors.py's; or another module of the
-    paper's folder, run as `python -m <paper>.<program> --dataset NAME [--demo]`."""
+    """The run behind a row. program: `train`, the paper's train.py; one of BASELINES; or another module of the paper's
+    folder, run as `python -m <paper>.<program> --dataset NAME [--demo] --device NAME`."""
 
     program: str = "train"
-    dataset: str | None = None  # the column's or the document's, unless named here
+    dataset: str | None = None  # default: the column's or the document's
     variant: str = "full"  # a section of `variants` in the paper's config.yaml
     set: dict[str, str | int | float | bool] = {}
 
     @property
     def label(self) -> str:
-        """The variant as run directories and records name it (see Run.from_arguments)."""
-        if self.program != "train":
-            return self.program
-        return self.variant + "".join(f"+{key}={self.set[key]}" for key in sorted(self.set))
+        """Its name in run directories and records."""
+        return run_label(self.variant, self.set) if self.program == "train" else self.program
+
+    def module(self, paper: str) -> str:
+        return BASELINES_MODULE if self.program in BASELINES else f"{paper}.{self.program}"
 
     @property
     def trains(self) -> bool:
-        """Whether the run takes training time."""
+        """False also for an untrained network."""
         return self.program == "train" and self.set.get("num_epochs") != 0
 
 
@@ -54,10 +60,10 @@ class Column(Strict):
     id: str
     title: str
     unit: Literal[tuple(UNITS)]
-    value: str | None = None  # dotted path in a record, {key} from the row's fill; without one only reported
+    value: str | None = None  # dotted path in a record, {key} from the row's fill; None: reported only
     group: str | None = None
-    dataset: str | None = None  # the document's, unless named here
-    decimals: Annotated[int, Field(ge=0)] | None = None  # the unit's, unless named here: as many as the paper prints
+    dataset: str | None = None  # default: the document's
+    decimals: Annotated[int, Field(ge=0)] | None = None  # as many as the paper prints; default: the unit's
 
     def text(self, value: float) -> str:
         """A number in the column's unit, as a cell: 88.9, 12,936, 2017."""
@@ -72,18 +78,14 @@ class Row(Strict):
     method: str
     ref: int | None = None  # number in the paper's reference list, as printed in the table
     venue: str | None = None
-    reported: dict[str, float] = {}  # column id -> number in the column's unit; a dash in the paper is left out
+    reported: dict[str, float] = {}  # column id -> number in the column's unit; without the paper's dashes
     run: RunSpec | None = None
-    fill: dict[str, str] = {}  # what stands for {key} in the columns' values; keys that are not here are left out
-    only: Literal["demo", "paper"] | None = None  # the row's settings exist only at demo size, or only at the paper's
+    fill: dict[str, str] = {}  # what replaces {key} in the columns' values; nothing if absent
+    only: Literal["demo", "paper"] | None = None  # the row is run only at demo size, or only at the paper's
 
     def fits(self, kind: str) -> bool:
         """Whether this row can be run on data of this kind (`demo`, `full`, `real`)."""
         return self.only is None or (self.only == "demo") == (kind == "demo")
-
-
-SCOPES = ("headline", "together", "all")  # each has what those before it have; together: of several papers at once
-Scope = Literal["headline", "together", "all"]
 
 
 class Document(Strict):
@@ -91,40 +93,40 @@ class Document(Strict):
 
     id: str
     name: str
-    kind: Literal["table", "counts", "sweep", "curves", "heat_maps", "retrieval", "picture"]
-    scope: Scope  # the narrowest that has it
+    kind: Literal["table", "counts", "sweep", "curves", "figure"] = "table"
+    scope: Literal["headline", "all"] = "headline"  # the narrowest scope that includes it
     caption: str
     dataset: str | None = None
-    average_precision: Literal["step", "trapezoid"] | None = None  # the estimator behind our mAP
-    x: str | None = None  # what a sweep varies; its rows' methods are the values
-    terms: tuple[str, ...] = ("loss",)  # of the log, that curves show
+    average_precision: Literal["step", "trapezoid"] | None = None  # the estimator of our mAP
+    x: str | None = None  # what a sweep varies; the rows' methods are its values
+    terms: tuple[str, ...] = ("loss",)  # of the log, shown by curves
     columns: tuple[Column, ...] = ()
     rows: tuple[Row, ...]
-    floors: tuple[Row, ...] = ()  # rows of ours that the paper does not have
-    ablation: bool = False  # ends with the agreement between the paper's order of rows and ours
+    baselines: tuple[Row, ...] = ()  # our rows that the paper does not have
+    ablation: bool = False  # ends with the agreement of our order of rows with the paper's
     footnotes: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _consistent(self) -> "Document":
         known = [column.id for column in self.columns]
-        for row in (*self.rows, *self.floors):
+        for row in (*self.rows, *self.baselines):
             for key in row.reported:
                 if key not in known:
                     raise ValueError(f"{self.id}, row '{row.method}': reported has no column '{key}'")
             if row.run and not (row.run.dataset or self.dataset or all(column.dataset for column in self.columns)):
-                raise ValueError(f"{self.id}, row '{row.method}': its run has no dataset")
+                raise ValueError(f"{self.id}, row '{row.method}': its run has no dataset; name it in the document")
         if any(column.value == "scores.mAP" for column in self.columns) and self.average_precision is None:
-            raise ValueError(f"{self.id}: a table with mAP names its average_precision")
+            raise ValueError(f"{self.id}: a table with mAP needs an average_precision")
         if self.kind == "sweep" and self.x is None:
-            raise ValueError(f"{self.id}: a sweep names its x")
+            raise ValueError(f"{self.id}: a sweep needs an x")
         return self
 
     def data_set_of(self, row: Row, column: Column | None = None) -> str:
         return row.run.dataset or (column.dataset if column else None) or self.dataset
 
     def runs(self) -> Iterator[tuple[Row, str]]:
-        """Each row of ours with each data set on which it is run."""
-        for row in (*self.rows, *self.floors):
+        """Each of our rows with each data set on which it is run."""
+        for row in (*self.rows, *self.baselines):
             if row.run:
                 for dataset in dict.fromkeys(self.data_set_of(row, column) for column in self.columns or (None,)):
                     yield row, dataset
@@ -134,34 +136,60 @@ class Document(Strict):
 
 
 class RealDataCost(Strict):
-    """Estimates for a reader who wonders whether to run a row on the real data."""
+    """Estimated cost of a run on real data."""
 
     gpu_hours_per_run: float = Field(gt=0)
     disk_gb: float = Field(gt=0)
     disk_gb_per_run: float = Field(gt=0)
 
 
-class Paper(Strict):
+class PaperSpec(Strict):
+    """One paper: its folder's name, its documents, and its name on the pages."""
+
     paper: str
-    target: str  # of the Makefile
     title: str
-    short: str  # the method, as the pages name it
-    authors: str
-    venue: str
-    headline: str  # the document whose rows of ours stand in the project's README
-    demo_data_sets: tuple[str, ...]  # on which the demo runs without SCOPE=all
-    real_data_cost: RealDataCost
-    documents: tuple[Document, ...]
+    documents: Annotated[tuple[Document, ...], Field(min_length=1)]
+    short: str = ""  # the method's name on the pages; default: the folder's name
+    authors: str = ""
+    venue: str = ""
+    target: str = ""  # of the Makefile, if it has one
+    headline: str = ""  # the document whose rows the project's README shows; default: the first
+    demo_data_sets: tuple[str, ...] = ()  # on which the demo runs without SCOPE=all; default: the first document's
+    real_data_cost: RealDataCost | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _filled_in(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or not values.get("documents"):
+            return values
+        first = values["documents"][0]
+        defaults = {
+            "short": values.get("paper"),
+            "headline": first.get("id") if isinstance(first, dict) else None,
+            "demo_data_sets": [first["dataset"]] if isinstance(first, dict) and "dataset" in first else [],
+        }
+        return {key: value for key, value in defaults.items() if value} | values
 
     @model_validator(mode="after")
-    def _names_exist(self) -> "Paper":
+    def _names_exist(self) -> "PaperSpec":
         if self.headline not in (document.id for document in self.documents):
             raise ValueError(f"headline: there is no document '{self.headline}'")
         used = {dataset for document in self.documents for _, dataset in document.runs()}
         for dataset in (*self.demo_data_sets, *sorted(used)):
             if dataset not in READERS:
-                raise ValueError(f"there is no data set '{dataset}'{nearest(dataset, READERS)}")
+                raise ValueError(f"there is no data set '{dataset}'{did_you_mean(dataset, READERS)}")
         return self
+
+    @property
+    def command(self) -> str:
+        """The command that reproduces it: `make reproduce-ndmf`, or `make reproduce PAPER=my_idea`."""
+        return f"make {self.target}" if self.target else f"make reproduce PAPER={self.paper}"
+
+    @property
+    def citation(self) -> str:
+        """Authors, title and venue as markdown."""
+        authors = f"{self.authors}: " if self.authors else ""
+        return f"{authors}*{self.title}*" + (f", {self.venue}" if self.venue else "")
 
     def document(self, name: str) -> Document:
         return next(document for document in self.documents if document.id == name)
@@ -171,26 +199,26 @@ def known_papers() -> list[str]:
     return sorted(file.stem for file in SPECS.glob("*.yaml"))
 
 
-def load_spec(paper: str, folder: Path = SPECS) -> Paper:
-    """The validated `<folder>/<paper>.yaml`. Raises UserError naming the place of an unknown key or a wrong value."""
+def load_spec(paper: str, folder: Path = SPECS) -> PaperSpec:
+    """The validated `<folder>/<paper>.yaml`. UserError: an unknown key or a wrong value, with its place."""
     file = folder / f"{paper}.yaml"
     if not file.is_file():
-        raise UserError(f"no paper '{paper}'{nearest(paper, known_papers())}. Known: {', '.join(known_papers())}")
+        raise UserError(f"no paper '{paper}'{did_you_mean(paper, known_papers())}. Known: {', '.join(known_papers())}")
     try:
-        return Paper.model_validate(read_yaml(file))
+        return PaperSpec.model_validate({"paper": paper} | read_yaml(file))
     except ValidationError as error:
         lines = [f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()]
         raise UserError(f"{file.name}: " + "\n       ".join(lines)) from None
 
 
-def value_of(record: dict[str, Any], column: Column, row: Row) -> float | None:
-    """The row's number in a column, as the record has it; None where there is none."""
+def value_of(record: Record, column: Column, row: Row) -> float | None:
+    """The row's number in a column, in the record's unit; None if the record has none."""
     return look_up(record, column.value.format_map(defaultdict(str, row.fill)))
 
 
-def look_up(record: dict[str, Any], path: str) -> float | None:
-    """The number at a dotted path of a record, None where there is none."""
+def look_up(record: Record, path: str) -> float | None:
+    """The number at a dotted path of a record, or None."""
     value: Any = record
     for key in path.split("."):
-        value = value.get(key) if isinstance(value, dict) else None
+        value = value.get(key) if isinstance(value, Mapping) else getattr(value, key, None)
     return value

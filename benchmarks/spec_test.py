@@ -1,12 +1,12 @@
-"""The format of the specs, and that each paper's spec holds together with its variants."""
+"""The format of the specs, and each paper's spec against its config."""
 
 import pytest
 import yaml
 
 from benchmarks.spec import Column, Row, RunSpec, known_papers, load_spec, look_up, value_of
-from common.config import read_yaml
 from common.errors import UserError
-from common.provenance import paper_folder
+from common.files import read_yaml
+from common.paths import package_folder
 
 SMALL = {
     "paper": "small",
@@ -62,6 +62,21 @@ def test_column_groups_name_their_data_sets(tmp_path):
     assert [(row.run.label, dataset) for row, dataset in document.runs()] == [("full", "market1501"), ("full", "regdb")]
 
 
+def test_the_smallest_spec_is_a_title_and_a_table(tmp_path):
+    (tmp_path / "my_idea.yaml").write_text(
+        "title: My idea\ndocuments:\n  - {id: table1, name: Table 1, caption: Rows., dataset: market1501, rows: "
+        "[{method: Ours, run: {variant: full}}]}\n"
+    )
+    spec = load_spec("my_idea", tmp_path)
+    assert (spec.paper, spec.short, spec.headline, spec.demo_data_sets) == (
+        "my_idea",
+        "my_idea",
+        "table1",
+        ("market1501",),
+    )
+    assert spec.command == "make reproduce PAPER=my_idea" and spec.citation == "*My idea*"
+
+
 @pytest.mark.parametrize(
     ("place", "key", "value", "message"),
     [
@@ -69,13 +84,13 @@ def test_column_groups_name_their_data_sets(tmp_path):
         ("documents.0.rows.0.run", "varaint", "x", "rows.0.run.varaint: Extra inputs"),
         ("documents.0.columns.0", "unit", "percent", "columns.0.unit"),
         ("documents.0.rows.0", "reported", {"mAP": 1.0}, "row 'Ours': reported has no column 'mAP'"),
-        ("documents.0", "average_precision", None, "names its average_precision"),
+        ("documents.0", "average_precision", None, "needs an average_precision"),
         ("", "headline", "table2", "there is no document 'table2'"),
         ("", "demo_data_sets", ["market"], "there is no data set 'market'; did you mean 'market1501'"),
         ("documents.0.columns.0", "dataset", "regbd", "there is no data set 'regbd'"),
     ],
 )
-def test_mistakes_are_named_with_their_place(tmp_path, place, key, value, message):
+def test_mistakes_are_reported_with_their_place(tmp_path, place, key, value, message):
     spec = yaml.safe_load(yaml.safe_dump(SMALL))
     target = spec
     for step in place.split(".") if place else []:
@@ -98,7 +113,7 @@ def test_labels_are_those_of_run_directories():
 
 @pytest.mark.parametrize("paper", known_papers())
 def test_rows_name_variants_and_settings_that_exist(paper):
-    config = read_yaml(paper_folder(paper) / "config.yaml")
+    config = read_yaml(package_folder(paper) / "config.yaml")
     for document in load_spec(paper).documents:
         for row, _ in document.runs():
             if row.run.program == "train":
@@ -106,7 +121,7 @@ def test_rows_name_variants_and_settings_that_exist(paper):
                 assert set(row.run.set) <= set(config), row
 
 
-def test_every_reported_number_of_the_paper_is_there():
+def test_the_spec_has_every_reported_number_of_the_paper():
     """Counted in the paper: 8 x 3, 19 x 2, 16 x 2, 9 x 2, 5 x 2 numbers in Tables 1-5, one legible point in Fig. 7."""
     spec = load_spec("ndmf_net")
     counts = {document.id: sum(len(row.reported) for row in document.rows) for document in spec.documents}
@@ -127,11 +142,13 @@ def test_every_reported_number_of_the_paper_is_there():
         assert rows[-1].run and not any(row.run for row in rows[:-1])
 
 
-def test_look_up_and_print():
-    record = {"model": {"macs": 4_054_000_000}, "scores": {}}
+def test_look_up_and_print(make_record):
+    record = make_record(model={"macs": 4_054_000_000}, scores={}, seconds={})
     assert look_up(record, "model.macs") == 4_054_000_000
+    assert look_up(record, "data.counts.train.images") == 1200
     assert look_up(record, "scores.mAP") is None
     assert look_up(record, "seconds.train") is None
+    assert look_up(record, "nothing.at.all") is None
 
     def text(value, **settings):
         return Column(id="x", title="X", **settings).text(value)
@@ -140,9 +157,9 @@ def test_look_up_and_print():
     assert text(88.94, unit="%") == "88.9" and text(88.94, unit="%", decimals=2) == "88.94"
 
 
-def test_a_row_fills_its_place_into_a_columns_path():
+def test_a_rows_fill_completes_a_columns_path(make_record):
     column = Column(id="x", title="X", unit="%", value="scores.all{suffix}.mAP")
-    record = {"scores": {"all": {"mAP": 0.5}, "all_reranked": {"mAP": 0.75}}}
+    record = make_record(scores={"all": {"mAP": 0.5}, "all_reranked": {"mAP": 0.75}})
     assert value_of(record, column, Row(method="Ours")) == 0.5
     assert value_of(record, column, Row(method="Ours", fill={"suffix": "_reranked"})) == 0.75
     assert value_of(record, column, Row(method="Ours", fill={"suffix": "_x"})) is None

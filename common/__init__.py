@@ -1,1 +1,1 @@
-"""What must be identical for the numbers of different papers to compare. Imports no paper."""
+"""Code that all papers share, so that their numbers are comparable. Imports no paper."""

@@ -2,8 +2,8 @@
 
 Legend: images (B, C, H, W), uint8 as decoded or float as normalised. Each paper chooses which of these it uses, in
 which order and with which settings. Random draws are made on the CPU, so that a seed gives the same batch on every
-device. Where images differ in what is copied, each is one slice copy: several times as fast on a CPU as one gather of
-all pixels (measured).
+device. Crops and flips copy one slice per image, which on a CPU is several times as fast as one gather over all pixels
+(measured).
 """
 
 import math
@@ -18,8 +18,8 @@ LUMA = (0.299, 0.587, 0.114)  # of red, green and blue, ITU-R BT.601
 
 
 def batch_generator(seed: int, epoch: int, step: int, rank: int = 0) -> torch.Generator:
-    """The generator of one process's training step, a function of (seed, epoch, step, rank) alone."""
-    # Hashed: torch's CPU generator reads the low 32 bits of its seed only.
+    """The generator for one training step of one process; it depends on (seed, epoch, step, rank) only."""
+    # Hashed: torch's CPU generator reads only the low 32 bits of its seed.
     state = np.random.SeedSequence([seed, epoch, step], spawn_key=(rank,) if rank else ()).generate_state(1)
     return torch.Generator().manual_seed(int(state[0]))
 
@@ -42,7 +42,7 @@ def random_flip(images: Tensor, probability: float, generator: torch.Generator) 
 
 
 def flip(images: Tensor, chosen: Tensor) -> Tensor:
-    """Mirror the chosen images, (B,) bool, left to right. What belongs to the images (joints) must be mirrored too."""
+    """Mirror the chosen images, (B,) bool, left to right. Annotations of the images (joints) must be mirrored too."""
     flipped = images.clone()
     for index in chosen.nonzero().squeeze(1).tolist():
         flipped[index] = images[index].flip(2)
@@ -50,7 +50,7 @@ def flip(images: Tensor, chosen: Tensor) -> Tensor:
 
 
 def gray(images: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Make all three channels the sum of the three, weighted: their luma (ITU-R BT.601), or by weights (B, 3)."""
+    """Replace all three channels by their weighted sum: luma (ITU-R BT.601), unless weights, (B, 3), are given."""
     weights = torch.tensor(LUMA).expand(len(images), 3) if weights is None else weights
     mixed = (images.float() * weights.to(images.device).view(-1, 3, 1, 1)).sum(1, keepdim=True)
     mixed = mixed if images.is_floating_point() else mixed.round()
@@ -58,15 +58,15 @@ def gray(images: Tensor, weights: Tensor | None = None) -> Tensor:
 
 
 def random_channel_mix(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Gray images, each by weights of its own: any that are positive and sum to 1, all alike probable."""
-    weights = -torch.rand(len(images), 3, generator=generator).clamp_min(1e-6).log()  # of a flat Dirichlet distribution
+    """Gray images, each with its own weights, drawn uniformly from the positive weights that sum to 1."""
+    weights = -torch.rand(len(images), 3, generator=generator).clamp_min(1e-6).log()  # a flat Dirichlet distribution
     return gray(images, weights / weights.sum(1, keepdim=True))
 
 
 def random_tone(images: Tensor, gamma_spread: float, gain_spread: float, generator: torch.Generator) -> Tensor:
-    """Another exposure for each image: v becomes gain * v ** gamma, for values v from 0 to 1, cut off at 1.
+    """Change the exposure of each image at random: v becomes min(1, gain * v ** gamma), for v in [0, 1].
 
-    The spreads are the standard deviations of the logarithms of both, whose means are 0. images: uint8.
+    log gamma and log gain are normal with mean 0; the spreads are their standard deviations. images: uint8.
     """
     if gamma_spread == gain_spread == 0:
         return images
@@ -77,7 +77,7 @@ def random_tone(images: Tensor, gamma_spread: float, gain_spread: float, generat
 
 
 def pad_and_crop(images: Tensor, padding: int, generator: torch.Generator) -> Tensor:
-    """Pad `padding` pixels of zeros on every side and crop the original size at a random place, for each image."""
+    """Pad each image with `padding` zeros on every side and crop it to its original size at a random position."""
     if padding == 0:
         return images
     height, width = images.shape[2:]

@@ -23,7 +23,7 @@ def test_normalise_is_the_formula():
     torch.testing.assert_close(augment.normalise(images), expected)
 
 
-def test_each_image_is_mirrored_or_left_alone_and_about_the_share_asked_for():
+def test_each_image_is_flipped_or_unchanged_with_the_given_probability():
     images = numbered_images(batch=400, height=2, width=4)
     flipped = augment.random_flip(images, 0.25, generator())
     mirrored = [torch.equal(out, image.flip(2)) for out, image in zip(flipped, images, strict=True)]
@@ -50,7 +50,7 @@ def test_crops_reach_every_offset():
     assert set(corners.tolist()) == {row * 4 + column for row in (-1, 0, 1) for column in (-1, 0, 1)}
 
 
-def test_erasing_sets_one_rectangle_of_the_asked_area():
+def test_erasing_sets_one_rectangle_of_the_given_area():
     images = torch.ones(500, 3, 64, 32)
     erased = augment.random_erasing(images, 0.5, generator(), area=(0.1, 0.2), aspect=(0.5, 2.0), value=-7.0) == -7.0
     assert torch.equal(erased[:, 0], erased[:, 1]) and torch.equal(erased[:, 0], erased[:, 2])
@@ -79,10 +79,10 @@ def test_gray_by_weights_is_their_sum():
 
 
 def test_mixed_channels_have_every_mixture_and_no_colour():
-    pure = torch.eye(3).view(3, 3, 1, 1).repeat(4000, 1, 1, 1)  # what becomes of pure red is the weight of red
+    pure = torch.eye(3).view(3, 3, 1, 1).repeat(4000, 1, 1, 1)  # a pure red image becomes the weight of red
     changed = augment.random_channel_mix(pure, generator(3))
     assert torch.equal(changed[:, 0], changed[:, 1]) and torch.equal(changed[:, 1], changed[:, 2])
-    weights = changed[:, 0, 0, 0].view(4000, 3)  # each image has its own, so a row is three draws, not one
+    weights = changed[:, 0, 0, 0].view(4000, 3)  # a row is three images, each with its own draw
     for colour in weights.unbind(1):  # each is distributed as Beta(1, 2): mean 1/3, P(w < t) = 1 - (1 - t)^2
         assert abs(float(colour.mean()) - 1 / 3) < 0.02
         assert abs(float((colour < 0.5).float().mean()) - 0.75) < 0.03
@@ -90,19 +90,19 @@ def test_mixed_channels_have_every_mixture_and_no_colour():
     assert torch.equal(augment.random_channel_mix(colourless, generator()), colourless)
 
 
-def test_tones_follow_a_gain_and_a_power_of_each_image():
+def test_each_image_gets_its_own_gain_and_gamma():
     ramp = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16).expand(500, 3, -1, -1)
     changed = augment.random_tone(ramp, 0.3, 0.2, generator(2))
     assert changed.dtype == torch.uint8 and torch.equal(changed[:, 0], changed[:, 2])
     curves = changed[:, 0].flatten(1).double() / 255
-    low, middle = curves[:, 64], curves[:, 128]  # below the cut at 1 for nearly all
+    low, middle = curves[:, 64], curves[:, 128]  # for nearly all images below the clamp at 1
     usable = (middle < 1) & (low > 0.02)
     gamma = (middle[usable] / low[usable]).log() / math.log(2)
     gain = middle[usable] / (128 / 255) ** gamma
     assert usable.float().mean() > 0.97
     assert abs(float(gamma.log().mean())) < 0.04 and abs(float(gamma.log().std()) - 0.3) < 0.03
     assert abs(float(gain.log().mean())) < 0.04 and abs(float(gain.log().std()) - 0.2) < 0.03
-    plain = gain[0] * (torch.arange(256) / 255) ** gamma[0]  # of an image, but for its power's rounding
+    plain = gain[0] * (torch.arange(256) / 255) ** gamma[0]  # one image's curve, up to the rounding of its gamma
     assert (curves[usable][0] - plain.clamp(max=1)).abs().max() < 0.02
     assert torch.equal(augment.random_tone(ramp, 0, 0, generator()), ramp)
 

@@ -1,4 +1,4 @@
-"""ResNet backbones by stage, over torchvision's, with re-ID's usual change: the last stage keeps its resolution."""
+"""torchvision's ResNets by stage, with the usual change for re-ID: the last stage can keep its resolution."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ NAMES = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 
 
 class ResNet(nn.Module):
-    """torchvision's ResNet without pooling and classifier, as `stem`, `layer1` ... `layer4` to call one after another.
+    """torchvision's ResNet without pooling and classifier, as `stem`, `layer1` ... `layer4`, to be called in turn.
 
     For images (B, 3, H, W): stem and layer1 give (H/4, W/4), layer2 (H/8, W/8), layer3 (H/16, W/16), layer4 (H/32,
     W/32) or, with last_stride 1, (H/16, W/16). `channels`: those of layer1 ... layer4.
@@ -37,9 +37,9 @@ class InstanceBatchNorm(nn.Module):
     """IBN-a (Pan et al., "Two at Once: Enhancing Learning and Generalization Capacities via IBN-Net", ECCV 2018): the
     first half of the channels through instance norm, the others through batch norm, both with scale and shift.
 
-    It takes the place of a batch norm and begins with its scale and shift, channel by channel: both norms give zero
-    mean and unit variance, so a trained scale and shift keep their meaning. The batch norm's running statistics stay
-    with its half; an instance norm keeps none.
+    It replaces a batch norm and starts from its scale and shift, channel by channel: both norms give zero
+    mean and unit variance, so a trained scale and shift keep their meaning. Running statistics are kept for the batch
+    norm's half only; instance norm has none.
     """
 
     def __init__(self, norm: nn.BatchNorm2d):
@@ -62,15 +62,15 @@ class InstanceBatchNorm(nn.Module):
 
 
 def build_resnet(name: str, *, last_stride: int, pretrained: str, ibn: bool = False) -> ResNet:
-    """A ResNet by stage.
+    """Build a ResNet by stage.
 
     name: one of NAMES. last_stride: 1 or 2, the stride of layer4's first block (its 3x3 convolution and its shortcut).
-    pretrained: "imagenet" (torchvision's IMAGENET1K_V1, fetched once or found in the torch hub folder), "none", or the
+    pretrained: "imagenet" (torchvision's IMAGENET1K_V1, downloaded once into the torch hub folder), "none", or the
     path of a torchvision state dict. ibn: the first norm of each block of layer1, layer2 and layer3 is an
     InstanceBatchNorm; pretrained weights are those of the network without it.
     """
     if name not in NAMES:
-        raise UserError(f"unknown backbone '{name}': known are {', '.join(NAMES)}")
+        raise UserError(f"unknown backbone '{name}'; known: {', '.join(NAMES)}")
     network = getattr(torchvision.models, name)(weights=None)
     if pretrained != "none":
         network.load_state_dict(_pretrained_weights(name, pretrained))
@@ -82,6 +82,13 @@ def build_resnet(name: str, *, last_stride: int, pretrained: str, ibn: bool = Fa
         for block in (*network.layer1, *network.layer2, *network.layer3):
             block.bn1 = InstanceBatchNorm(block.bn1)
     return ResNet(network)
+
+
+def batch_norm_neck(size: int) -> nn.BatchNorm1d:
+    """Batch norm without a learned shift: Luo et al., "A Strong Baseline and Batch Normalization Neck"."""
+    neck = nn.BatchNorm1d(size)
+    neck.bias.requires_grad_(False)
+    return neck
 
 
 def _pretrained_weights(name: str, pretrained: str) -> dict[str, Tensor]:
@@ -102,6 +109,6 @@ def _pretrained_weights(name: str, pretrained: str) -> dict[str, Tensor]:
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
         getattr(torchvision.models, name)(weights=None).load_state_dict(state)
-    except Exception as error:  # whatever is wrong with a foreign file, its user needs its name and what was expected
+    except Exception as error:  # whatever is wrong with the file, the user needs its name and what was expected
         raise UserError(f"pretrained: {file} is not a torchvision state dict of {name}: {error}") from None
     return state

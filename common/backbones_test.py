@@ -41,14 +41,14 @@ def test_instance_batch_norm_is_the_two_norms_written_out():
     x = torch.randn(3, 5, 4, 2)
     output = InstanceBatchNorm(norm)(x)
     for c in range(5):
-        axes = (1, 2) if c < 2 else (0, 1, 2)  # of 5 channels the first 2 by image, the others over the batch
+        axes = (1, 2) if c < 2 else (0, 1, 2)  # the first 2 of 5 channels per image, the others over the batch
         mean, variance = x[:, c].mean(axes, keepdim=True), x[:, c].var(axes, correction=0, keepdim=True)
         expected = norm.weight[c] * (x[:, c] - mean) / (variance + 1e-5).sqrt() + norm.bias[c]
         torch.testing.assert_close(output[:, c], expected)
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet50"])
-def test_ibn_stands_in_the_first_norm_of_each_block_of_the_first_three_stages(name):
+def test_ibn_replaces_the_first_norm_of_each_block_of_the_first_three_stages(name):
     network = build_resnet(name, last_stride=1, pretrained="none", ibn=True)
     found = [path for path, module in network.named_modules() if isinstance(module, InstanceBatchNorm)]
     blocks = {"resnet18": (2, 2, 2), "resnet50": (3, 4, 6)}[name]
@@ -56,7 +56,7 @@ def test_ibn_stands_in_the_first_norm_of_each_block_of_the_first_three_stages(na
     assert network(torch.rand(2, 3, 64, 32)).shape == (2, network.channels[3], 4, 2)
 
 
-def test_pretrained_weights_go_to_both_halves_of_ibn(tmp_path):
+def test_pretrained_weights_are_copied_into_both_halves_of_ibn(tmp_path):
     reference = torchvision.models.resnet18(weights=None)
     norm = reference.layer2[1].bn1
     for values in (norm.weight.data, norm.bias.data, norm.running_mean):
@@ -103,7 +103,7 @@ def test_the_cached_imagenet_file_is_loaded_without_the_network(tmp_path, monkey
     torch.testing.assert_close(ours.layer1[0].conv1.weight, reference.layer1[0].conv1.weight)
 
 
-def test_no_weights_offline_names_the_file_and_the_ways_on(tmp_path, monkeypatch):
+def test_missing_weights_offline_name_the_file_and_what_can_be_done(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr(torch.hub, "_hub_dir", None)
 

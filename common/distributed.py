@@ -1,8 +1,8 @@
-"""Several processes, started by torchrun; every function does nothing special in a single process.
+"""Training in several processes started by torchrun. In a single process every function is trivial.
 
-P x K is the global batch: each rank takes its share of the identities, triplets are mined in the whole of it (features
-are gathered with their gradient), and gradients are averaged by DistributedDataParallel. Batch norm's statistics are
-each rank's own. Shapes: b images of a rank, B = world_size * b of the global batch.
+P x K is the global batch. Each rank takes its share of the identities, triplets are mined in the global batch (features
+are gathered with their gradient), and DistributedDataParallel averages the gradients. Each rank has its own batch-norm
+statistics. Shapes: b images of a rank, B = world_size * b of the global batch.
 """
 
 import atexit
@@ -25,13 +25,21 @@ def world_size() -> int:
     return int(os.environ.get("WORLD_SIZE", 1))
 
 
+def place(rank_given: int | None, world_size_given: int | None) -> tuple[int, int]:
+    """A rank and a world size: those given, else this process's."""
+    return (
+        rank() if rank_given is None else rank_given,
+        world_size() if world_size_given is None else world_size_given,
+    )
+
+
 def is_main() -> bool:
-    """Whether this process writes files and speaks."""
+    """Whether this process writes files and prints."""
     return rank() == 0
 
 
 def initialise(device: torch.device) -> torch.device:
-    """Join the other processes, if torchrun started several. Returns this process's device: its own GPU, or the CPU."""
+    """Join the process group if torchrun started one. Returns this process's device: its own GPU, or the CPU."""
     if world_size() > 1:
         if device.type == "cuda":
             device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
@@ -43,7 +51,7 @@ def initialise(device: torch.device) -> torch.device:
 
 
 def parallel(model: nn.Module, device: torch.device) -> nn.Module:
-    """The model whose backward pass averages gradients over ranks; the model itself in a single process."""
+    """Wrap the model so that its backward pass averages gradients over ranks; unchanged in a single process."""
     if world_size() == 1:
         return model
     return nn.parallel.DistributedDataParallel(model, device_ids=[device] if device.type == "cuda" else None)
@@ -52,8 +60,8 @@ def parallel(model: nn.Module, device: torch.device) -> nn.Module:
 def gather_with_gradient(features: Tensor) -> Tensor:
     """(b, ...) of each rank -> (B, ...), the same on every rank.
 
-    A loss of the gathered features, computed alike on every rank, gives each rank world_size times its part of the
-    gradient, which the averaging of `parallel` then divides by world_size: the gradient of that loss in one process.
+    When every rank computes the same loss of the gathered features, each rank gets world_size times its part of the
+    gradient. `parallel` averages over ranks, which leaves the gradient that one process would have.
     """
     if world_size() == 1:
         return features
@@ -90,14 +98,13 @@ def mean(value: float, device: torch.device) -> float:
 
 
 def barrier() -> None:
-    """Wait for all ranks."""
     if world_size() > 1 and dist.is_initialized():
         dist.barrier()
 
 
 @contextmanager
 def main_process_first() -> Iterator[None]:
-    """Rank 0 goes through the block first, alone, as where files are made that the others then read."""
+    """Rank 0 runs the block before the others, for example to write files that they then read."""
     if not is_main():
         barrier()
     yield

@@ -11,14 +11,14 @@ import torch
 from common import distributed
 from common.errors import UserError
 from common.losses import batch_hard_triplet
-from common.provenance import REPOSITORY
+from common.paths import REPOSITORY
 from common.samplers import IdentitySampler
 
 LABELS = np.repeat(np.arange(12), 6)
 
 
 def one_step(folder: Path) -> None:
-    """One SGD step on the first batch of an epoch; what came out goes to a file for each rank."""
+    """One SGD step on the first batch of an epoch; each rank writes its result to a file."""
     device = distributed.initialise(torch.device("cpu"))
     torch.manual_seed(0)
     images = torch.randn(len(LABELS), 3, 16, 8)
@@ -27,13 +27,13 @@ def one_step(folder: Path) -> None:
     ).eval()  # batch norm's statistics are each rank's own, so they are left out of the comparison
     network = distributed.parallel(model, device)
     optimiser = torch.optim.SGD(model.parameters(), lr=0.1)
-    sampler = IdentitySampler(LABELS, 4, 3, seed=5, rank=distributed.rank(), world_size=distributed.world_size())
+    sampler = IdentitySampler(LABELS, 4, 3, seed=5)
     indices = next(sampler.batches(1))
     targets = torch.from_numpy(LABELS[indices])
     logits = network(images[indices])
     triplet = batch_hard_triplet(
         distributed.gather_with_gradient(logits), distributed.gather(targets), margin=50.0
-    )  # a margin that no triplet keeps: every anchor has a gradient
+    )  # a margin that every triplet violates: every anchor has a gradient
     (torch.nn.functional.cross_entropy(logits, targets) + triplet).backward()
     optimiser.step()
     result = {
@@ -69,7 +69,7 @@ def test_ranks_have_disjoint_identities_that_make_up_the_global_batch(results):
     assert sorted([*first, *second]) == sorted(one)
 
 
-def test_the_triplet_loss_is_of_the_whole_batch_and_means_are_over_ranks(results):
+def test_the_triplet_loss_is_of_the_global_batch_and_means_are_over_ranks(results):
     for name in ("rank0-of-2", "rank1-of-2"):
         torch.testing.assert_close(results[name]["triplet"], results["rank0-of-1"]["triplet"])
         assert results[name]["mean_rank"] == 0.5

@@ -1,5 +1,7 @@
 import shutil
+import time
 from collections import namedtuple
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -7,7 +9,8 @@ from PIL import Image
 
 from common.datasets.base import Sample, Subset
 from common.errors import UserError
-from common.images import ImageStore, cache_folder
+from common.images import ImageStore
+from common.paths import cache_folder
 
 
 @pytest.fixture
@@ -22,7 +25,7 @@ def subset(tmp_path, monkeypatch):
     return Subset("train", tuple(samples))
 
 
-def test_gather_gives_the_resized_rgb_images_asked_for(subset):
+def test_gather_gives_the_resized_rgb_images_in_order(subset):
     batch = ImageStore(subset, 16, 8).gather(np.array([2, 0, 2]))
     assert batch.shape == (3, 3, 16, 8)
     for got, index in zip(batch.numpy(), [2, 0, 2], strict=True):
@@ -34,12 +37,12 @@ def test_cached_and_decoded_on_the_fly_are_the_same(subset):
     indices = np.array([3, 1, 0])
     cached, decoded = ImageStore(subset, 10, 6), ImageStore(subset, 10, 6, cache=False)
     assert (cached.gather(indices) == decoded.gather(indices)).all()
-    assert [file.suffix for file in cache_folder().iterdir()] == [".npy"]
+    assert {file.suffix for file in cache_folder().iterdir()} == {".npy", ".lock"}
 
 
-def test_a_second_store_reads_the_cache_and_a_changed_image_makes_it_anew(subset):
+def test_a_second_store_reads_the_cache_and_a_changed_image_is_decoded_again(subset):
     first = ImageStore(subset, 16, 8).gather(np.array([0]))
-    [file] = cache_folder().iterdir()
+    [file] = cache_folder().glob("*.npy")
     written = file.stat().st_mtime_ns
     ImageStore(subset, 16, 8)
     assert file.stat().st_mtime_ns == written
@@ -48,18 +51,34 @@ def test_a_second_store_reads_the_cache_and_a_changed_image_makes_it_anew(subset
 
 
 @pytest.mark.parametrize("cache", [True, False])
-def test_all_images_that_do_not_decode_are_named(subset, cache):
+def test_all_images_that_cannot_be_decoded_are_named(subset, cache):
     whole = subset.samples[0].path.read_bytes()
     subset.samples[0].path.write_bytes(whole[: len(whole) // 2])
     subset.samples[3].path.write_bytes(b"")
-    with pytest.raises(UserError, match=r"2 image\(s\) do not decode(.|\n)*0\.png(.|\n)*3\.png"):
+    with pytest.raises(UserError, match=r"2 image\(s\) cannot be decoded(.|\n)*0\.png(.|\n)*3\.png"):
         ImageStore(subset, 16, 8, cache=cache).gather(np.arange(4))
-    assert not cache_folder().exists() or not list(cache_folder().iterdir())
+    assert {file.suffix for file in cache_folder().glob("*")} <= {".lock"}
 
 
-def test_a_full_disk_is_said_before_anything_is_written(subset, monkeypatch):
+def test_a_full_disk_is_reported_before_anything_is_written(subset, monkeypatch):
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10, 10, 0))
     with pytest.raises(UserError, match=r"0\.0 GB free.*REID_DATA.*cache=false"):
         ImageStore(subset, 16, 8)
-    assert not list(cache_folder().iterdir())
+    assert {file.suffix for file in cache_folder().iterdir()} <= {".lock"}
+
+
+def test_of_several_processes_one_decodes_and_the_others_wait(subset, monkeypatch):
+    written = []
+    write = ImageStore._write_cache
+
+    def slowly(store, file, name):
+        written.append(file)
+        time.sleep(0.2)
+        write(store, file, name)
+
+    monkeypatch.setattr(ImageStore, "_write_cache", slowly)
+    with ThreadPoolExecutor(3) as pool:
+        stores = list(pool.map(lambda _: ImageStore(subset, 16, 8), range(3)))
+    assert len(written) == 1
+    assert len({store.gather(np.arange(4)).numpy().tobytes() for store in stores}) == 1

@@ -1,4 +1,4 @@
-"""Losses that several papers share and that must be the same for their numbers to compare."""
+"""Losses that several papers share."""
 
 import torch
 from torch import Tensor

@@ -1,58 +1,87 @@
-"""The losses of Sec. 3.4: overlap penalty (eq. 4-5), hetero-centre triplet (eq. 6) and the triplet inside L_ReID.
+"""DFW's losses (Sec. 3.4): eq. 7, and its overlap penalty (eq. 4-5), hetero-centre triplet (eq. 6) and L_ReID.
 
-Shapes: B images, D numbers of a feature, h x w cells of a map, P identities in the batch.
+Shapes: B images of the global batch, b of this process, R sub-networks, C channels, D numbers of a feature, h x w cells
+of a map, P identities in the batch.
 """
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from common import distributed
 from common.losses import batch_hard_triplet, pairwise_distances
 
-CENTRES = ("soft", "hard")
-MININGS = ("hard", "random")
+from .model import Output
+from .settings import Settings
 
 EPSILON = 1e-6  # square pixels under the root, so that its gradient is finite where two centres coincide
 
 
-def overlap_penalty(
-    first: Tensor,
-    second: Tensor,
-    *,
-    separation: float,
-    image_size: tuple[float, float],
-    centre: str,
-    temperature: float,
-) -> Tensor:
+class Batch(NamedTuple):
+    """What the losses know of a batch beside the network's output."""
+
+    labels: Tensor  # (b,)
+    visible: Tensor  # (b,) bool
+    generator: torch.Generator  # of the CPU, the same in every process: draws triplets
+
+
+def losses(output: Output, batch: Batch, settings: Settings) -> dict[str, Tensor]:
+    """Eq. 7 as `loss`, and its terms: L_ReID's two, summed over the sub-networks, and with SLN eq. 6 and eq. 5.
+
+    Triplets and centres are those of the global batch of all processes.
+    """
+    features = distributed.gather_with_gradient(output.features.float().transpose(0, 1))  # (B, R, C)
+    side_by_side = features.flatten(1)  # (B, R * C), the sub-networks' as at test time
+    if settings.unit_features:
+        features, side_by_side = functional.normalize(features, dim=2), functional.normalize(side_by_side, dim=1)
+    labels, visible = distributed.gather(batch.labels), distributed.gather(batch.visible)
+
+    identity_loss = sum(functional.cross_entropy(logits.float(), batch.labels) for logits in output.logits)
+    triplet_loss = sum(triplet(feature, labels, settings, batch.generator) for feature in features.unbind(1))
+    if not settings.sln:
+        return {"loss": identity_loss + triplet_loss, "identity_loss": identity_loss, "triplet_loss": triplet_loss}
+
+    centre_loss = hetero_centre_triplet(side_by_side, labels, visible, margin=settings.centre_margin)
+    overlap_loss = overlap_penalty(*output.maps, settings)
+    loss = identity_loss + triplet_loss + settings.centre_weight * centre_loss + settings.overlap_weight * overlap_loss
+    return {
+        "loss": loss,
+        "identity_loss": identity_loss,
+        "triplet_loss": triplet_loss,
+        "centre_loss": centre_loss,
+        "overlap_loss": overlap_loss,
+    }
+
+
+def overlap_penalty(first: Tensor, second: Tensor, settings: Settings) -> Tensor:
     """L_op, eq. 5, over S: the mean over images of max(0, 1 - d / S), d between the centres of the two sub-networks.
 
-    Dividing by S lets the term start at the size of the other losses (ASSUMED; a constant factor of eq. 5).
-    first, second: (B, h, w), their channel-pooled maps of eq. 4; separation: S, in pixels of a picture
-    of image_size, height and width; centre, temperature: see `centres`.
+    Dividing by S brings the term to the size of the other losses (ASSUMED; a constant factor of eq. 5).
+    first, second: (B, h, w), the two sub-networks' channel-pooled maps of eq. 4.
     """
-    sizes = {"image_size": image_size, "centre": centre, "temperature": temperature}
-    difference = centres(first, **sizes) - centres(second, **sizes)
+    difference = centres(first, settings) - centres(second, settings)
     distance = (difference.square().sum(1) + EPSILON).sqrt()
-    return (1 - distance / separation).clamp(min=0).mean()
+    return (1 - distance / settings.separation).clamp(min=0).mean()
 
 
-def centres(maps: Tensor, *, image_size: tuple[float, float], centre: str, temperature: float) -> Tensor:
-    """Where each map is highest: (B, h, w) -> (B, 2), y and x in pixels of a picture of `image_size`.
+def centres(maps: Tensor, settings: Settings) -> Tensor:
+    """Where each map is highest: (B, h, w) -> (B, 2), y and x in pixels of an image `separation_height` high.
 
-    `hard`: the cell of the maximum, as the paper says; it has no gradient, so that a loss of it is a constant.
-    `soft`: the mean position under a softmax of the map, standardised and divided by `temperature` (ASSUMED).
+    overlap_centre `hard`: the cell of the maximum, as the paper says; it has no gradient, so that its loss is constant.
+    `soft`: the mean position under a softmax of the map, standardised and divided by `overlap_temperature` (ASSUMED).
     """
-    if centre not in CENTRES:
-        raise ValueError(f"centres are {' or '.join(CENTRES)}, not {centre!r}")
     rows, columns = maps.shape[1:]
+    height, width = settings.separation_height, settings.separation_height * settings.width / settings.height
     flat = maps.float().flatten(1)
-    if centre == "hard":
+    if settings.overlap_centre == "hard":
         weights = functional.one_hot(flat.argmax(1), flat.shape[1]).to(flat.dtype)
     else:
         deviation = flat.std(1, keepdim=True, correction=0).clamp(min=1e-6)
-        weights = torch.softmax((flat - flat.mean(1, keepdim=True)) / deviation / temperature, dim=1)
-    y = (torch.arange(rows, device=maps.device) + 0.5) * (image_size[0] / rows)
-    x = (torch.arange(columns, device=maps.device) + 0.5) * (image_size[1] / columns)
+        weights = torch.softmax((flat - flat.mean(1, keepdim=True)) / deviation / settings.overlap_temperature, dim=1)
+    y = (torch.arange(rows, device=maps.device) + 0.5) * (height / rows)
+    x = (torch.arange(columns, device=maps.device) + 0.5) * (width / columns)
     return weights @ torch.cartesian_prod(y, x)
 
 
@@ -77,21 +106,19 @@ def hetero_centre_triplet(features: Tensor, labels: Tensor, visible: Tensor, *, 
     return (margin + to_other_modality - to_nearest_other).clamp(min=0).sum()
 
 
-def triplet(features: Tensor, labels: Tensor, *, margin: float, mining: str, generator: torch.Generator) -> Tensor:
+def triplet(features: Tensor, labels: Tensor, settings: Settings, generator: torch.Generator) -> Tensor:
     """Mean over anchors of [d(positive) - d(negative) + margin]_+, whatever the images' modalities.
 
-    mining: `hard` takes the batch's farthest positive and nearest negative, `random` draws one of each, by `generator`
-    (of the CPU). features: (B, D); labels: (B,) integers, at least two identities and two images of each.
+    triplet_mining `hard` takes the batch's farthest positive and nearest negative, `random` draws one of each.
+    features: (B, D); labels: (B,) integers, at least two identities and two images of each.
     """
-    if mining not in MININGS:
-        raise ValueError(f"mining is {' or '.join(MININGS)}, not {mining!r}")
-    if mining == "hard":
-        return batch_hard_triplet(features, labels, margin=margin)
+    if settings.triplet_mining == "hard":
+        return batch_hard_triplet(features, labels, margin=settings.triplet_margin)
     same = labels[:, None] == labels[None, :]
     itself = torch.eye(len(labels), dtype=torch.bool, device=labels.device)
     distances = pairwise_distances(features)
     positive, negative = (drawn(choice, generator) for choice in (same & ~itself, ~same))
-    return (distances.gather(1, positive) - distances.gather(1, negative) + margin).clamp(min=0).mean()
+    return (distances.gather(1, positive) - distances.gather(1, negative) + settings.triplet_margin).clamp(min=0).mean()
 
 
 def drawn(choice: Tensor, generator: torch.Generator) -> Tensor:

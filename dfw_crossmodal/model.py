@@ -2,26 +2,26 @@
 
 This is a ResNet with its last stride at 1, with:
   - two streams (Sec. 3.1): a stem and a layer1 for each modality, layer2 to layer4 shared;
-  - dynamic feature weakening (DFW, Sec. 3.2) between the shared stages;
-  - a segmented learning network (SLN, Sec. 3.3): layer4 twice, whose copies look at different parts of the person.
+  - dynamic feature weakening (DFW, Sec. 3.2) after the shared layer2 and layer3;
+  - a segmented learning network (SLN, Sec. 3.3): two copies of layer4, which look at different parts of the person.
 
 Shapes: b images of each modality, B = 2b, R sub-networks (2 with SLN, else 1), C channels of layer4, h x w of its map.
 """
 
 import copy
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from common.backbones import ResNet, build_resnet
+from common.backbones import batch_norm_neck, build_resnet
 from common.complexity import count_macs, count_parameters
 
+from .settings import Settings
 from .weakening import DynamicFeatureWeakening
 
-STAGES = ("layer2", "layer3")  # the shared stages that layer4 reads
+STAGES = ("layer2", "layer3")  # shared by both modalities, before layer4
 
 GEM_FLOOR = 1e-6  # GeM takes roots: smaller activations count as this
 
@@ -37,32 +37,20 @@ class Output(NamedTuple):
 class CrossModalityNet(nn.Module):
     """The network with any of its modules left out, as in Table 1; without any it is the baseline.
 
-    dfw: the weakening module, or None; it has no parameters, so that one serves in all places. dfw_after: the stages
-    behind which it stands. sln_noise: what is added to the second layer4's convolutions, in standard deviations of each
-    one's weights. Images: (b, 3, height, width), normalised; infrared ones have three equal channels.
+    Images: (b, 3, height, width), normalised; infrared ones have three equal channels.
     """
 
-    def __init__(
-        self,
-        num_identities: int,
-        *,
-        backbone: str,
-        last_stride: int,
-        pretrained: str,
-        dfw: DynamicFeatureWeakening | None,
-        dfw_after: Sequence[str],
-        sln: bool,
-        sln_noise: float,
-        gem_power: float,
-    ):
+    def __init__(self, num_identities: int, settings: Settings):
         super().__init__()
-        network = build_resnet(backbone, last_stride=last_stride, pretrained=pretrained)
+        network = build_resnet(settings.backbone, last_stride=settings.last_stride, pretrained=settings.pretrained)
         self.visible_stream = nn.Sequential(network.stem, network.layer1)
         self.infrared_stream = copy.deepcopy(self.visible_stream)
         self.layer2, self.layer3 = network.layer2, network.layer3
-        self.weakening = nn.ModuleDict({stage: dfw for stage in STAGES if dfw is not None and stage in dfw_after})
-        self.sub_networks = nn.ModuleList(segments(network, sln, sln_noise))  # layer4, once or twice
-        self.gem_power = gem_power
+        self.weakening = nn.ModuleDict(
+            {stage: feature_weakening(settings) for stage in settings.dfw_after} if settings.dfw else {}
+        )
+        self.sub_networks = segments(network.layer4, settings)
+        self.gem_power = settings.gem_power
 
         channels = network.channels[-1]
         self.necks = nn.ModuleList(batch_norm_neck(channels) for _ in self.sub_networks)
@@ -114,20 +102,26 @@ class CrossModalityNet(nn.Module):
         return [parameter for parameter in self.parameters() if id(parameter) not in new]
 
 
-def segments(network: ResNet, sln: bool, noise: float) -> list[nn.Module]:
+def feature_weakening(settings: Settings) -> DynamicFeatureWeakening:
+    return DynamicFeatureWeakening(
+        settings.dfw_form, alpha=settings.dfw_alpha, beta=settings.dfw_beta, gate=settings.dfw_gate
+    )
+
+
+def segments(layer4: nn.Module, settings: Settings) -> nn.ModuleList:
     """Sec. 3.3: layer4 once or, with SLN, twice.
 
-    Equal copies would have equal gradients, and their centres would coincide for ever: the second one starts with
-    noise on its convolutions.
+    Equal copies would get equal gradients and stay equal: the second one starts with noise on its convolutions, of
+    `sln_noise` times the standard deviation of each one's weights.
     """
-    if not sln:
-        return [network.layer4]
-    second = copy.deepcopy(network.layer4)
+    if not settings.sln:
+        return nn.ModuleList([layer4])
+    second = copy.deepcopy(layer4)
     with torch.no_grad():
         for parameter in second.parameters():
             if parameter.ndim == 4:
-                parameter += noise * parameter.std() * torch.randn_like(parameter)
-    return [network.layer4, second]
+                parameter += settings.sln_noise * parameter.std() * torch.randn_like(parameter)
+    return nn.ModuleList([layer4, second])
 
 
 def generalised_mean(features: Tensor, power: float, *, dim: tuple[int, ...]) -> Tensor:
@@ -135,17 +129,10 @@ def generalised_mean(features: Tensor, power: float, *, dim: tuple[int, ...]) ->
     return features.float().clamp(min=GEM_FLOOR).pow(power).mean(dim).pow(1 / power)
 
 
-def batch_norm_neck(size: int) -> nn.BatchNorm1d:
-    """Luo et al., "A Strong Baseline and Batch Normalization Neck": batch norm without a learned shift."""
-    neck = nn.BatchNorm1d(size)
-    neck.bias.requires_grad_(False)
-    return neck
-
-
-def model_size(model: CrossModalityNet, height: int, width: int) -> dict[str, int]:
+def model_size(model: CrossModalityNet, settings: Settings) -> dict[str, int]:
     """What Table 2 counts: parameters without the classifiers, which do not run at test time, and multiply-accumulates
     of a visible and an infrared image together; `macs`: of one image, the same for either."""
-    image = torch.empty(1, 3, height, width)
+    image = torch.empty(1, 3, settings.height, settings.width)
     macs_pair = count_macs(model, image, image)
     num_parameters = count_parameters(model) - count_parameters(model.classifiers)
     return {"num_parameters": num_parameters, "macs_pair": macs_pair, "macs": macs_pair // 2}

@@ -1,4 +1,4 @@
-"""DFW's settings: types and ranges. The values and their sources stand in config.yaml."""
+"""DFW's settings: types and ranges. Their values and sources stand in config.yaml."""
 
 from typing import Annotated, Literal
 
@@ -12,9 +12,7 @@ AboveZero = Annotated[float, Field(gt=0)]
 
 
 @dataclass(frozen=True)
-class Config:
-    """Types and ranges of the settings; their values and sources stand in config.yaml."""
-
+class Settings:
     height: Annotated[int, Field(ge=32)]
     width: Annotated[int, Field(ge=32)]
     padding: Annotated[int, Field(ge=0)]

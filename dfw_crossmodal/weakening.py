@@ -1,6 +1,6 @@
-"""Dynamic feature weakening (DFW, Sec. 3.2): damp the places of a feature map that respond most.
+"""Dynamic feature weakening (DFW, Sec. 3.2): damp a feature map where it responds most.
 
-A module for any feature map of any network; it has no parameters and keeps the map's shape.
+The module fits any feature map of any network; it has no parameters and keeps the map's shape.
 
 Shapes: B images, C channels, H x W cells of a map.
 """
@@ -19,9 +19,9 @@ class DynamicFeatureWeakening(nn.Module):
         D1  f >= its spatial mean   alpha
         D2  f >= beta               e, the share of cells at or above the threshold
         D3  f >= its spatial mean   e
-    For a beta in [0, 1] to mean anything, D2 compares f stretched to [0, 1] image by image (ASSUMED).
+    D2 first stretches f to [0, 1] image by image, so that a beta in [0, 1] means something (ASSUMED).
     gate: `multiply` F by M, as the text around eq. 3 says, or by eq. 3's map, `sigmoid`(f * M). After a ReLU f >= 0, so
-    that the latter lies in [0.5, 1) and hardly weakens: see the README.
+    that the latter lies in [0.5, 1) and hardly weakens: see the README. ValueError: an unknown form or gate.
     """
 
     def __init__(self, form: str = "D1", *, alpha: float = 0.5, beta: float = 0.5, gate: str = "multiply"):
@@ -37,7 +37,7 @@ class DynamicFeatureWeakening(nn.Module):
             f = response(features)
             weight = torch.sigmoid(f * self.matrix(f))  # eq. 3
         else:
-            weight = self.matrix(response(features.detach()))  # made of comparisons: nothing to differentiate
+            weight = self.matrix(response(features.detach()))  # piecewise constant: no gradient to pass on
         return features * weight[:, None].to(features.dtype)
 
     @torch.no_grad()

@@ -1,4 +1,4 @@
-"""The attribute tasks of Table I, the part that each is read from, and the labels of a data set's images."""
+"""The attribute tasks of Table I, the part that each is classified from, and the labels of a data set's images."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,14 +8,13 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from common.datasets import reader_of
-from common.datasets.attributes import read_duke_attributes, read_market_attributes, read_peta_attributes
-from common.datasets.base import DataSet, Subset
+from common import datasets
+from common.datasets import attributes
 from common.errors import UserError
 from common.images import ImageStore
 from common.runs import Run
 
-from .losses import UNLABELLED
+UNLABELLED = -1  # a person's value of a task that was not annotated
 
 # Sec. III-C assigns attributes "to their related parts" without saying which: ASSUMED.
 PART_OF_TASK = {
@@ -30,8 +29,10 @@ PART_OF_TASK = {
 
 @dataclass(frozen=True)
 class AttributeTable:
-    """values: task -> what it can be, in a fixed order; codes: person -> (tasks,) positions there, UNLABELLED where
-    nobody annotated."""
+    """The attributes of a data set's people; empty for a run that learns none.
+
+    values: task -> its possible values, in a fixed order; codes: person -> (tasks,) positions in them or UNLABELLED.
+    """
 
     values: dict[str, tuple[str, ...]]
     codes: dict[int, np.ndarray]
@@ -40,25 +41,31 @@ class AttributeTable:
     def num_values(self) -> dict[str, int]:
         return {task: len(values) for task, values in self.values.items()}
 
-    def labels(self, subset: Subset) -> np.ndarray:
-        """(n, tasks) int64 of a subset's images; a person who is not in the table is unlabelled throughout."""
+    def labels(self, subset: datasets.Subset) -> np.ndarray:
+        """(n, tasks) int64 of a subset's images; people who are not in the table are UNLABELLED in all tasks."""
         unknown = np.full(len(self.values), UNLABELLED, np.int64)
         return np.stack([self.codes.get(person, unknown) for person in subset.persons.tolist()])
 
 
-def read_attribute_table(dataset: DataSet) -> AttributeTable:
+def read_table(run: Run) -> AttributeTable:
+    """The attributes that a run learns: none in phase 1 alone, or with `attributes: false`. UserError as below."""
+    if not run.settings.attributes or run.settings.phases == [1]:
+        return AttributeTable({}, {})
+    return read_attribute_table(run.dataset)
+
+
+def read_attribute_table(dataset: datasets.DataSet) -> AttributeTable:
     """The attributes of a data set's people. UserError: it has none, or its file is missing."""
-    name = reader_of(dataset.name).NAME
-    if name == "market1501":
-        halves = read_market_attributes(dataset.folder / "market_attribute.mat")
-    elif name == "dukemtmcreid":
-        halves = read_duke_attributes(dataset.folder / "duke_attribute.mat")
-    elif name == "peta":
-        halves = {"all": read_peta_attributes(dataset.folder)}
+    if dataset.name == "market1501":
+        halves = attributes.read_market_attributes(dataset.folder / "market_attribute.mat")
+    elif dataset.name == "dukemtmcreid":
+        halves = attributes.read_duke_attributes(dataset.folder / "duke_attribute.mat")
+    elif dataset.name == "peta":
+        halves = {"all": attributes.read_peta_attributes(dataset.folder)}
     else:
         raise UserError(
-            f"{dataset.name} has no attributes of its people (market1501, dukemtmcreid and peta have): train the "
-            "variants that need none, --variant base or --variant pose, or add --set attributes=false"
+            f"{dataset.name} has no attributes of its people (market1501, dukemtmcreid and peta have): train a variant "
+            "that needs none (--variant base or --variant pose), or add --set attributes=false"
         )
     return _encode(pd.concat(halves.values()))
 
@@ -76,13 +83,13 @@ def _encode(table: pd.DataFrame) -> AttributeTable:
 def attribute_scores(
     predict: Callable[[Tensor], dict[str, Tensor]], run: Run, table: AttributeTable
 ) -> dict[str, dict[str, float]]:
-    """Over the queries whose person is labelled, task by task: `accuracy`, and `majority`, that of always answering
-    what most training identities have. Tasks without a labelled query are left out.
+    """{task: {`accuracy`, `majority`}} over the queries whose person is labelled; tasks without any are left out.
 
-    predict: images (B, 3, H, W) uint8 -> task -> (B, values), highest where the task's value is likeliest.
+    predict: images (B, 3, H, W) uint8 -> task -> (B, values), highest at the predicted value. `majority` is the
+    accuracy of always predicting the most frequent value of the training identities.
     """
-    config, query = run.config, run.dataset.query
-    store = ImageStore(query, config.height, config.width, cache=config.cache)
+    settings, query = run.settings, run.dataset.query
+    store = ImageStore(query, settings.height, settings.width, cache=settings.cache)
     batches = [predict(store.gather(chunk)) for chunk in np.array_split(np.arange(len(store)), -(-len(store) // 128))]
     true = table.labels(query)
     trained = np.stack([table.codes[person] for person in set(run.dataset.train.persons.tolist()) & set(table.codes)])

@@ -8,10 +8,9 @@ from torch import Tensor, nn
 
 
 class CountSketch(nn.Module):
-    """Each of C channels is added, with a sign, to one of D places, both drawn at random once (h and s of Algorithm 2).
+    """Adds each of C channels, with a random sign s, to a random one of D places h (Algorithm 2).
 
-    Inner products of sketches are, on average over the draws, those of what was sketched. The draws are kept with the
-    weights.
+    The expected inner product of two sketches is that of their inputs. The draws are saved with the weights.
     """
 
     def __init__(self, channels: int, dimension: int, *, seed: int):
@@ -24,7 +23,7 @@ class CountSketch(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> the sketch of each position in the frequency domain, (B, P, F) complex64."""
         batch = x.shape[0]
-        rows = x.float().flatten(2).transpose(0, 1).flatten(1) * self.sign[:, None]  # (C, B * P): whole rows are added
+        rows = x.float().flatten(2).transpose(0, 1).flatten(1) * self.sign[:, None]  # (C, B * P), to add whole rows
         sketch = rows.new_zeros(self.dimension, rows.shape[1]).index_add(0, self.place, rows)
         return torch.fft.rfft(sketch.T.contiguous()).unflatten(0, (batch, -1))
 
@@ -32,7 +31,7 @@ class CountSketch(nn.Module):
 def compact_bilinear(first: Tensor, second: Tensor, dimension: int) -> Tensor:
     """The Tensor Sketch of the outer products of two inputs, summed over positions: (B, P, F) twice -> (B, D).
 
-    A product of frequencies is a circular convolution of sketches, and that the sketch of the outer product.
+    A product of spectra is the circular convolution of the sketches, which is the sketch of the outer product.
     """
     return torch.fft.irfft((first * second).sum(1), n=dimension)
 

@@ -1,8 +1,8 @@
-"""What the pose resolve net is taught in phase 0: confidence maps, part affinity fields, and the loss of eq. 3-4.
+"""Phase 0's targets and losses: confidence maps, part affinity fields, and eq. 3-4.
 
-As in Cao et al., CVPR 2017, Sec. 2.2-2.3. Shapes: B images, M people (short lists are filled up with joints of v = 0
-and boxes outside of the image), J = 18 joints, L = 19 limbs, h x w cells of the maps; places are in cells, cell (row,
-column) having its centre at y = row, x = column.
+As in Cao et al., CVPR 2017, Sec. 2.2-2.3. Shapes: B images, M people (short lists are padded with joints of v = 0 and
+boxes outside the image), J = 18 joints, L = 19 limbs, h x w cells of the maps; positions are in cells, and cell (row,
+column) has its centre at y = row, x = column.
 """
 
 import torch
@@ -11,11 +11,11 @@ from torch.nn import functional
 
 from .skeleton import BACKGROUND, NUM_MAPS, joint_index, limb_indices, mirrored_joints
 
-_FLOOR = 0.02  # of a confidence map, below which its logarithm says nothing of a joint
+_FLOOR = 0.02  # of a confidence map: the logarithm of a smaller value says nothing about a joint
 
 
 def add_neck(joints: Tensor) -> Tensor:
-    """(..., 17, 3) x y v -> (..., 18, 3): the neck is halfway between the shoulders, and known where both are."""
+    """(..., 17, 3) x y v -> (..., 18, 3): the neck is halfway between the shoulders, and labelled where both are."""
     left, right = (joints[..., joint_index(f"{side}_shoulder"), :] for side in ("left", "right"))
     middle = (left[..., :2] + right[..., :2]) / 2
     visibility = torch.minimum(left[..., 2:], right[..., 2:])
@@ -23,19 +23,19 @@ def add_neck(joints: Tensor) -> Tensor:
 
 
 def flip_joints(joints: Tensor, chosen: Tensor) -> Tensor:
-    """Joints of images of which the chosen, (B,) bool, were mirrored; (B, M, J, 3), x in parts of the width."""
+    """Mirror the joints, (B, M, J, 3), of the chosen images, (B,) bool; x is a fraction of the width."""
     mirrored = joints[..., mirrored_joints(), :] * torch.tensor([-1.0, 1.0, 1.0]) + torch.tensor([1.0, 0.0, 0.0])
     return torch.where(chosen[:, None, None, None], mirrored, joints)
 
 
 def to_cells(places: Tensor, height: int, width: int) -> Tensor:
-    """x y, (..., 2), in parts of the image to cells of an h x w map, whose first cell's centre is 0."""
+    """x y, (..., 2), as fractions of the image -> in cells of an h x w map."""
     return places * torch.tensor([width, height], dtype=places.dtype, device=places.device) - 0.5
 
 
 def confidence_maps(joints: Tensor, height: int, width: int, *, sigma: float) -> Tensor:
-    """G_1: (B, M, J, 3) -> (B, 19, h, w) in [0, 1]. A Gaussian at each known joint, the larger where two people's meet;
-    the last channel is the background, one minus the largest. sigma: in cells."""
+    """G_1: (B, M, J, 3) -> (B, 19, h, w) in [0, 1]. A Gaussian at each labelled joint, the maximum over people; the
+    last channel is the background, one minus the maximum over joints. sigma: in cells."""
     rows, columns = _cell_centres(height, width, joints.device)
     x, y, v = joints[..., None, None].unbind(-3)  # (B, M, J, 1, 1)
     squares = (columns - x).square() + (rows - y).square()
@@ -45,7 +45,7 @@ def confidence_maps(joints: Tensor, height: int, width: int, *, sigma: float) ->
 
 def affinity_fields(joints: Tensor, height: int, width: int, *, limb_width: float) -> Tensor:
     """G_2: (B, M, J, 3) -> (B, 38, h, w), x and y of each limb in turn. The limb's unit vector in the cells within
-    `limb_width` cells of the line between its joints, 0 elsewhere; the mean over the people whose limb is there."""
+    `limb_width` cells of the line between its joints, 0 elsewhere; where limbs of several people meet, their mean."""
     rows, columns = _cell_centres(height, width, joints.device)
     begins, ends = limb_indices()
     begin, end = joints[:, :, begins], joints[:, :, ends]  # (B, M, L, 3)
@@ -63,11 +63,11 @@ def affinity_fields(joints: Tensor, height: int, width: int, *, limb_width: floa
 
 
 def loss_weights(joints: Tensor, boxes: Tensor, ignored: Tensor) -> Tensor:
-    """W of eq. 3-4, for each channel: (B, 57, h, w) of 0 and 1.
+    """W of eq. 3-4 for each channel: (B, 57, h, w) of 0 and 1.
 
-    Zero in all channels where the image has people without joints, and, in the channels of a joint and of its limbs,
-    within the box of a person whose joint is not labelled: what is there is not known. (The background keeps its
-    weight: hardly a person in COCO has all joints labelled.)
+    0 where the truth is unknown: in all channels where the image shows people without joints, and, in the channels of a
+    joint and of its limbs, within the box of a person whose joint is not labelled. (Not so the background: few people
+    in COCO have all joints labelled.)
 
     joints: (B, M, J, 3); boxes: (B, M, 4), x_min y_min x_max y_max in cells; ignored: (B, h, w) bool.
     """
@@ -83,8 +83,8 @@ def loss_weights(joints: Tensor, boxes: Tensor, ignored: Tensor) -> Tensor:
     return (~masked).float()
 
 
-def pose_loss(stages: list[Tensor], targets: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Eq. 3 and eq. 4, each summed over channels, cells and stages, and averaged over images.
+def pose_losses(stages: list[Tensor], targets: Tensor, weights: Tensor) -> dict[str, Tensor]:
+    """`loss`, the sum of its terms: eq. 3 and eq. 4, each summed over channels, cells and stages, averaged over images.
 
     stages: of each stage (B, 57, h, w), maps and fields; targets and weights: (B, 57, h, w).
     """
@@ -93,13 +93,13 @@ def pose_loss(stages: list[Tensor], targets: Tensor, weights: Tensor) -> tuple[T
         errors = weights * (prediction.float() - targets).square()
         maps_loss = maps_loss + errors[:, :NUM_MAPS].sum() / len(errors)
         fields_loss = fields_loss + errors[:, NUM_MAPS:].sum() / len(errors)
-    return maps_loss, fields_loss
+    return {"loss": maps_loss + fields_loss, "maps_loss": maps_loss, "fields_loss": fields_loss}
 
 
 def find_joints(maps: Tensor) -> Tensor:
-    """Where the confidence maps (B, >=18, h, w) are highest: (B, 18, 3), x and y in parts of the image, and the height.
+    """The maxima of the confidence maps (B, >=18, h, w): (B, 18, 3), x and y as fractions of the image, and the value.
 
-    Finer than a cell: in each direction the top of the Gaussian through the highest cell and its two neighbours.
+    Finer than a cell: in each direction the peak of the Gaussian through the highest cell and its two neighbours.
     """
     maps = maps[:, :BACKGROUND].float()
     height, width = maps.shape[2:]
@@ -112,17 +112,17 @@ def find_joints(maps: Tensor) -> Tensor:
         return logarithms.gather(2, cell[..., None]).squeeze(2)
 
     middle = around(0, 0)
-    y = row + 0.5 + _summit(around(-1, 0), middle, around(1, 0))
-    x = column + 0.5 + _summit(around(0, -1), middle, around(0, 1))
+    y = row + 0.5 + _peak(around(-1, 0), middle, around(1, 0))
+    x = column + 0.5 + _peak(around(0, -1), middle, around(0, 1))
     return torch.stack([x / width, y / height, best], dim=2)
 
 
-def _summit(before: Tensor, middle: Tensor, after: Tensor) -> Tensor:
-    """Where the parabola through values at -1, 0 and 1 is highest, of which that at 0 is the largest."""
+def _peak(before: Tensor, middle: Tensor, after: Tensor) -> Tensor:
+    """The position of the maximum of the parabola through values at -1, 0 and 1, of which the one at 0 is largest."""
     curvature = (2 * middle - before - after).clamp(min=1e-3)
     return ((after - before) / (2 * curvature)).clamp(-0.5, 0.5)
 
 
 def _cell_centres(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """y of the rows (h, 1) and x of the columns (1, w)."""
+    """y of the rows, (h, 1), and x of the columns, (1, w)."""
     return torch.arange(height, device=device).float()[:, None], torch.arange(width, device=device).float()[None]

@@ -1,15 +1,71 @@
-"""Focal triplet loss, eq. 9-10, and the attribute losses of eq. 5."""
+"""FGSAM's losses: eq. 11, and its attribute losses (eq. 5) and focal triplet losses (eq. 9-10).
+
+Shapes: B images of this process, D numbers of an embedding, T triplets of the global batch.
+"""
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from common import distributed
 from common.losses import pairwise_distances
 
-UNLABELLED = -1  # an identity's attribute that nobody annotated
+from .attribute_tasks import UNLABELLED
+from .model import Output
+from .settings import Settings
+
+
+class Batch(NamedTuple):
+    """What the losses know of a batch beside the network's output."""
+
+    labels: Tensor  # (B,)
+    attributes: Tensor  # (B, tasks), UNLABELLED where not annotated
+    phase: int  # of the training
+
+
+def losses(output: Output, batch: Batch, settings: Settings) -> dict[str, Tensor]:
+    """Eq. 11 as `loss`, and its terms, which it adds without weights: the identity loss of the plenary branch, the
+    attribute losses summed over tasks (where there are any), the focal triplet losses summed over branches (phase 3).
+
+    Triplets are those of the global batch of all processes.
+    """
+    terms = {"identity_loss": functional.cross_entropy(output.identity_logits.float(), batch.labels)}
+    if output.attribute_logits:
+        terms["attribute_loss"] = sum(attribute_losses(output.attribute_logits, batch.attributes).values())
+    if batch.phase == 3:
+        labels = distributed.gather(batch.labels)
+        terms["triplet_loss"] = sum(
+            branch_loss(distributed.gather_with_gradient(embedding.float()), labels, settings)
+            for embedding in output.embeddings.values()
+        )
+    return {"loss": sum(terms.values()), **terms}  # eq. 11
+
+
+def attribute_losses(logits: Mapping[str, Tensor], labels: Tensor) -> dict[str, Tensor]:
+    """Eq. 5 for each task: cross-entropy, the mean over the images whose person is labelled; 0 where none is.
+
+    logits: task -> (B, values); labels: (B, tasks) in the same order, UNLABELLED where not annotated.
+    """
+    found = {}
+    for task, own in zip(logits, labels.unbind(1), strict=True):
+        total = functional.cross_entropy(logits[task].float(), own, ignore_index=UNLABELLED, reduction="sum")
+        found[task] = total / (own != UNLABELLED).sum().clamp(min=1)
+    return found
+
+
+def branch_loss(embeddings: Tensor, labels: Tensor, settings: Settings) -> Tensor:
+    """A branch's eq. 10 (eq. 9 without `focal`), the mean over its triplets whose loss is not 0.
+
+    embeddings: (B, D); labels: (B,); both of the global batch.
+    """
+    distances = triplet_distances(embeddings, labels, settings.mining)
+    if not settings.focal:
+        return mean_of_positive(triplet(*distances, alpha=settings.alpha))
+    constants = {"alpha": settings.alpha, "beta": settings.beta, "gamma": settings.gamma}
+    return mean_of_positive(focal_triplet(*distances, **constants, detach_weight=settings.detach_weight))
 
 
 def focal_triplet(
@@ -50,17 +106,5 @@ def triplet_distances(embeddings: Tensor, labels: Tensor, mining: Literal["all",
 
 
 def mean_of_positive(losses: Tensor) -> Tensor:
-    """The mean over the triplets whose loss is not zero; 0 where there is none."""
+    """The mean over the triplets whose loss is not 0; 0 where there is none."""
     return losses.sum() / (losses > 0).sum().clamp(min=1)
-
-
-def attribute_losses(logits: Mapping[str, Tensor], labels: Tensor) -> dict[str, Tensor]:
-    """Eq. 5 for each task: cross-entropy, the mean over the images whose identity is labelled; 0 where none is.
-
-    logits: task -> (B, values); labels: (B, tasks) in the same order, UNLABELLED where not annotated.
-    """
-    found = {}
-    for task, own in zip(logits, labels.unbind(1), strict=True):
-        total = functional.cross_entropy(logits[task].float(), own, ignore_index=UNLABELLED, reduction="sum")
-        found[task] = total / (own != UNLABELLED).sum().clamp(min=1)
-    return found

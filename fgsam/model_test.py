@@ -1,34 +1,26 @@
-"""FGSAM's modules, losses, tasks and skeleton against the paper's equations and tables."""
+"""FGSAM's networks, compact bilinear pooling, skeleton and schedule against the paper's equations and tables."""
 
 import math
+from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
-from common.config import load_config
-from common.datasets.base import DataSet, Sample, Subset
 from common.errors import UserError
-from common.provenance import paper_folder
-from fgsam.attribute_tasks import PART_OF_TASK, AttributeTable, attribute_scores, read_attribute_table
-from fgsam.bilinear import CountSketch, compact_bilinear, normalise_bilinear
-from fgsam.losses import (
-    UNLABELLED,
-    attribute_losses,
-    focal_triplet,
-    mean_of_positive,
-    triplet,
-    triplet_distances,
-)
-from fgsam.model import FGSAM
-from fgsam.pose_net import ChannelParseBlock, PoseNet
-from fgsam.skeleton import JOINTS, LIMBS, NUM_CHANNELS, NUM_MAPS, PARTS, mirrored_joints, part_channels
-from fgsam.train import Config, branch_loss, build_model, loss_terms
+from common.runs.settings import load_settings
+
+from .bilinear import CountSketch, compact_bilinear, normalise_bilinear
+from .losses import Batch, losses
+from .model import FGSAM, network_of_phase
+from .pose_net import ChannelParseBlock, PoseNet
+from .settings import Settings
+from .skeleton import JOINTS, LIMBS, NUM_CHANNELS, NUM_MAPS, PARTS, mirrored_joints, part_channels
+from .train import learning_rate
 
 
-def config(variant="full", *, demo=True, **overrides):
-    folder = paper_folder("fgsam")
-    return load_config(Config, folder, dataset="market1501", demo=demo, variant=variant, overrides=overrides)
+def settings_of(variant="full", *, demo=True, **overrides):
+    folder = Path(__file__).parent
+    return load_settings(Settings, folder, dataset="market1501", demo=demo, variant=variant, overrides=overrides)
 
 
 # ------------------------------------------------------------------ compact bilinear pooling
@@ -91,7 +83,7 @@ def test_cpb_weights_lie_between_0_and_1_and_scale_channels():
 
 def test_pose_net_has_three_stages_of_57_channels_and_vgg_19s_front():
     with torch.device("meta"):
-        net = PoseNet(width=1.0, batch_norm=False, cpb=True)
+        net = PoseNet(settings_of(demo=False), cpb=True)
         outputs = net(torch.empty(1, 3, 256, 128))
     assert [tuple(maps.shape) for maps in outputs] == [(1, 57, 32, 16)] * 3
     convolutions = [m for m in net.front if isinstance(m, torch.nn.Conv2d)]
@@ -99,7 +91,7 @@ def test_pose_net_has_three_stages_of_57_channels_and_vgg_19s_front():
     assert sum(isinstance(m, ChannelParseBlock) for m in net.modules()) == 3
 
 
-def test_each_channel_is_in_the_part_that_the_spec_says():
+def test_each_channel_is_in_its_joints_and_limbs_part():
     sides = ("left", "right")
 
     def pairs(*names):
@@ -142,125 +134,7 @@ def test_mirroring_joints_twice_changes_nothing():
     assert JOINTS[swap[JOINTS.index("left_knee")]] == "right_knee" and JOINTS[swap[17]] == "neck"
 
 
-# ------------------------------------------------------------------ losses
-
-
-def test_focal_triplet_is_eq_9_and_10():
-    # d_ap, d_an: hard (lambda 1.2), inside the margin with lambda at its floor, easy; alpha 0.5, beta 0.01, gamma 2.
-    positive = torch.tensor([0.8, 0.5, 0.2], dtype=torch.float64)
-    negative = torch.tensor([0.6, 0.7, 1.2], dtype=torch.float64)
-    by_hand = torch.tensor([1.2**2 * 0.7 + 0.79, 1.0 * 0.3 + 0.49, 0.0 + 0.19], dtype=torch.float64)
-    found = focal_triplet(positive, negative, alpha=0.5, beta=0.01, gamma=2)
-    torch.testing.assert_close(found, by_hand)
-    torch.testing.assert_close(
-        triplet(positive, negative, alpha=0.5), torch.tensor([0.7, 0.3, 0.0], dtype=torch.float64)
-    )
-    assert mean_of_positive(triplet(positive, negative, alpha=0.5)).item() == pytest.approx((0.7 + 0.3) / 2)
-    # The beta term is an absolute bound: nothing below it.
-    near = focal_triplet(torch.tensor(0.005), torch.tensor(1.0), alpha=0.5, beta=0.01, gamma=2)
-    assert near.item() == 0
-
-
-@pytest.mark.parametrize(("detach", "slope"), [(False, 2 * 1.2 * 0.7 + 1.2**2 + 1), (True, 1.2**2 + 1)])
-def test_the_weight_has_a_gradient_unless_detached(detach, slope):
-    positive = torch.tensor(0.8, requires_grad=True)
-    focal_triplet(positive, torch.tensor(0.6), alpha=0.5, beta=0.01, gamma=2, detach_weight=detach).backward()
-    assert positive.grad.item() == pytest.approx(slope, rel=1e-5)
-
-
-def test_a_batchs_loss_is_a_plain_loop_over_its_triplets():
-    torch.manual_seed(0)
-    embeddings, labels = torch.randn(7, 5), torch.tensor([0, 0, 1, 1, 1, 2, 2])
-    unit = torch.nn.functional.normalize(embeddings, dim=1)
-    losses = []
-    for a in range(7):
-        for p in range(7):
-            for n in range(7):
-                if p != a and labels[p] == labels[a] != labels[n]:
-                    d_ap, d_an = (unit[a] - unit[p]).norm().item(), (unit[a] - unit[n]).norm().item()
-                    weight = max(d_ap - d_an + 1, 1)
-                    losses.append(weight**2 * max(d_ap - d_an + 0.5, 0) + max(d_ap - 0.01, 0))
-    expected = sum(losses) / sum(loss > 0 for loss in losses)
-    assert branch_loss(embeddings, labels, config()).item() == pytest.approx(expected, rel=1e-5)
-    positive, negative = triplet_distances(embeddings, labels, "hard")
-    assert len(positive) == 7
-    assert negative[0].item() == pytest.approx(min((unit[0] - unit[n]).norm().item() for n in range(2, 7)), rel=1e-5)
-
-
-def test_unlabelled_attributes_add_no_loss_and_no_gradient():
-    logits = {"hat": torch.randn(3, 2, requires_grad=True), "age": torch.randn(3, 4, requires_grad=True)}
-    labels = torch.tensor([[1, UNLABELLED], [UNLABELLED, UNLABELLED], [0, UNLABELLED]])
-    found = attribute_losses(logits, labels)
-    log = logits["hat"].log_softmax(1)
-    assert found["hat"].item() == pytest.approx(-(log[0, 1] + log[2, 0]).item() / 2, rel=1e-5)
-    assert found["age"].item() == 0
-    sum(found.values()).backward()
-    assert logits["hat"].grad[1].abs().sum() == 0 and logits["age"].grad.abs().sum() == 0
-
-
-# ------------------------------------------------------------------ attribute tasks
-
-TABLE_I = {
-    "market1501": "gender hair sleeves lower_length lower_type hat backpack bag handbag age upper_colour lower_colour",
-    "dukemtmcreid": "gender upper_length hat backpack bag handbag upper_colour lower_colour shoe_colour boots",
-    "peta": "gender hair sleeves upper_length lower_type hat backpack bag age upper_colour lower_colour shoe_colour "
-    "boots",
-}
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    from common.datasets import READERS
-    from common.datasets.synthetic import make_dataset
-
-    root = tmp_path_factory.mktemp("data")
-    for name in TABLE_I:
-        make_dataset(root / name, like=name, size="tiny", processes=1)
-    return {name: READERS[name].read(root / name, name) for name in TABLE_I}
-
-
-@pytest.mark.parametrize(("name", "count"), [("market1501", 12), ("dukemtmcreid", 10), ("peta", 13)])
-def test_the_tasks_are_table_1s(tiny, name, count):
-    """Table I ticks age and not bag for DukeMTMC-reID, whose annotation has bag and no age."""
-    table = read_attribute_table(tiny[name])
-    assert len(table.values) == count and set(table.values) == set(TABLE_I[name].split())
-    labels = table.labels(tiny[name].train)
-    assert labels.shape == (len(tiny[name].train), count)
-    for position, size in enumerate(table.num_values.values()):
-        assert labels[:, position].min() >= UNLABELLED and labels[:, position].max() < size
-    assert {PART_OF_TASK[task] for task in table.values} <= set(PARTS)
-
-
-def test_people_without_a_label_stay_without(tiny):
-    table = AttributeTable({"hat": ("no", "yes")}, {7: np.array([1])})
-    people = Subset("x", (Sample("a", 7, 0), Sample("b", 8, 0)))
-    assert table.labels(people).tolist() == [[1], [UNLABELLED]]
-    real = read_attribute_table(tiny["market1501"])
-    gallery = tiny["market1501"].gallery
-    distractors = gallery.persons <= 0
-    assert distractors.any() and (real.labels(gallery)[distractors] == UNLABELLED).all()
-
-
-def test_accuracy_stands_beside_the_majoritys(tmp_path):
-    from PIL import Image
-
-    for name in "abc":
-        Image.new("RGB", (8, 16)).save(tmp_path / f"{name}.png")
-    train = Subset("train", (Sample(tmp_path / "a.png", 1, 0), Sample(tmp_path / "a.png", 2, 0)))
-    query = Subset("query", tuple(Sample(tmp_path / f"{n}.png", p, 0) for n, p in (("a", 3), ("b", 4), ("c", 5))))
-    table = AttributeTable({"hat": ("no", "yes")}, {p: np.array([c]) for p, c in ((1, 0), (2, 0), (3, 0), (4, 1))})
-
-    class Run:
-        config = config(cache=False)
-        dataset = DataSet("x", tmp_path, {"train": train, "query": query}, (type("S", (), {"query": query})(),))
-
-    found = attribute_scores(lambda images: {"hat": torch.tensor([[0.2, 0.8]]).expand(len(images), 2)}, Run, table)
-    assert found == {"hat": {"accuracy": 1 / 2, "majority": 1 / 2}}  # the third has no label
-    with pytest.raises(UserError, match="has no attributes of its people"):
-        read_attribute_table(DataSet("msmt17", tmp_path, {}, ()))
-
-
-# ------------------------------------------------------------------ the whole
+# ------------------------------------------------------------------ the networks
 
 NUM_VALUES = {"gender": 2, "sleeves": 2, "handbag": 2, "upper_colour": 8, "lower_type": 2, "boots": 2}
 
@@ -270,53 +144,54 @@ NUM_VALUES = {"gender": 2, "sleeves": 2, "handbag": 2, "upper_colour": 8, "lower
 )
 def test_gradient_reaches_every_parameter_in_every_row_and_phase(variant, phase):
     torch.manual_seed(0)
-    settings = config(variant, bilinear_size=128)
+    settings = settings_of(variant, bilinear_size=128)
     num_values = NUM_VALUES if settings.attributes and phase > 1 else {}
-    model = build_model(settings, phase, 3, num_values).train()
-    outputs = model(torch.randn(6, 3, 128, 64))
+    model = network_of_phase(phase, 3, num_values, settings).train()
+    output = model(torch.randn(6, 3, 128, 64))
     labels = torch.tensor([0, 0, 1, 1, 2, 2])
     attributes = torch.zeros(6, len(num_values), dtype=torch.int64)
-    sum(loss_terms(outputs, labels, attributes, settings, phase).values()).backward()
+    losses(output, Batch(labels, attributes, phase), settings)["loss"].backward()
     missed = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
-    # A bias in front of a norm without scale and shift cannot matter, and a constant added to all logits neither.
+    # A bias before a norm without scale and shift has no effect.
     last = {f"pose_net.stages.2.{stream}" for stream in ("maps", "fields")}
     assert all(name.rpartition(".")[2] == "bias" and any(map(name.startswith, last)) for name in missed), missed
 
 
 def test_shapes_of_the_papers_network():
     with torch.device("meta"):
-        settings = config(demo=False, pretrained="none", pose_pretrained="none")
-        model = build_model(settings, 3, 751, NUM_VALUES).eval()
-        outputs = model(torch.empty(2, 3, 256, 128))
-    sizes = {name: tuple(embedding.shape) for name, embedding in outputs.embeddings.items()}
+        model = network_of_phase(3, 751, NUM_VALUES, settings_of(demo=False)).eval()
+        output = model(torch.empty(2, 3, 256, 128))
+    sizes = {name: tuple(embedding.shape) for name, embedding in output.embeddings.items()}
     assert sizes == {"plenary": (2, 512)} | dict.fromkeys(PARTS, (2, 256))
-    assert outputs.identity_logits.shape == (2, 751)
-    assert {task: logits.shape[1] for task, logits in outputs.attribute_logits.items()} == NUM_VALUES
+    assert output.identity_logits.shape == (2, 751)
+    assert {task: logits.shape[1] for task, logits in output.attribute_logits.items()} == NUM_VALUES
     assert model.branch_of["boots"] == "lower_leg" and model.branch_of["gender"] == "head"
 
 
 def test_the_test_feature_has_2048_numbers_and_unit_length():
-    model = build_model(config(bilinear_size=64), 3, 3, NUM_VALUES).eval()
+    model = network_of_phase(3, 3, NUM_VALUES, settings_of(bilinear_size=64)).eval()
     feature = model.embed(torch.randn(2, 3, 128, 64))
     assert isinstance(model, FGSAM) and feature.shape == (2, 2048)
     torch.testing.assert_close(feature.norm(dim=1), torch.ones(2))
 
 
 def test_rows_of_table_4_and_their_phases():
-    assert [config(variant).phases for variant in ("base", "pose", "lram", "full")] == [
-        [1],
-        [1, 2],
-        [1, 2, 3],
-        [1, 2, 3],
-    ]
-    paper = config(demo=False)
-    assert [paper.epochs_of(phase) for phase in paper.phases] == [150, 60, 400] and paper.num_epochs == 610
-    assert config("pose", demo=False).num_epochs == 210
-    scaled = config(demo=False, num_epochs=61)
-    assert [scaled.epochs_of(phase) for phase in scaled.phases] == [15, 6, 40]
+    phases = {variant: settings_of(variant).phases for variant in ("base", "pose", "lram", "full")}
+    assert phases == {"base": [1], "pose": [1, 2], "lram": [1, 2, 3], "full": [1, 2, 3]}
+    paper = settings_of(demo=False)
+    assert [paper.epochs_until(phase) for phase in paper.phases] == [150, 150 + 60, 150 + 60 + 400]
+    assert paper.num_epochs == 610 and settings_of("pose", demo=False).num_epochs == 210
+    scaled = settings_of(demo=False, num_epochs=61)
+    assert [scaled.epochs_until(phase) for phase in (0, *scaled.phases)] == [0, 15, 15 + 6, 15 + 6 + 40]
     assert [scaled.phase_of(epoch) for epoch in (1, 15, 16, 21, 22, 61)] == [1, 1, 2, 2, 3, 3]
-    assert [config(num_epochs=1).epochs_of(phase) for phase in (1, 2, 3)] == [0, 0, 1]
-    rates = [paper.learning_rate(phase, epoch) for phase, epoch in ((1, 50), (1, 51), (2, 51), (3, 100), (3, 101))]
-    assert rates == pytest.approx([1e-3, 5e-4, 5e-4, 1e-4, 5e-5])
+    assert [settings_of(num_epochs=1).epochs_until(phase) for phase in (1, 2, 3)] == [0, 0, 1]
+    alone = settings_of(phase=3, demo=False)
+    assert alone.phases == [3] and [alone.epochs_until(phase) for phase in (2, 3)] == [0, 400]
     with pytest.raises(UserError, match="phase is 3, but this variant ends with phase 2"):
-        config("pose", phase=3)
+        settings_of("pose", phase=3)
+
+
+def test_learning_rates_are_halved_within_their_phase():
+    paper = settings_of(demo=False)
+    rates = [learning_rate(phase, epoch, paper) for phase, epoch in ((1, 50), (1, 51), (2, 51), (3, 100), (3, 101))]
+    assert rates == pytest.approx([1e-3, 5e-4, 5e-4, 1e-4, 5e-5])

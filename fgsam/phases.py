@@ -1,7 +1,8 @@
-"""What one phase of the training leaves for the next: `phase<N>.pth` in the run's directory, `pose_net.pth` of phase 0.
+"""The weights that one phase of the training hands to the next: `phase<N>.pth` in the run's directory, and
+`pose_net.pth` of phase 0.
 
-Such a file says what it is of: paper, phase, data set and the settings that give the weights their shapes. Loading runs
-no code (`weights_only=True`).
+Each file has an identity: paper, phase, data set and the settings that determine the shapes of the weights. Loading
+runs no code (`weights_only=True`).
 """
 
 from pathlib import Path
@@ -9,15 +10,14 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from common.checkpoints import load_whole, save_whole
 from common.errors import UserError
-from common.runs import Run
+from common.runs import Run, checkpoints
 
 from .model import PLENARY
-from .settings import Config, PoseConfig
+from .settings import PoseSettings, Settings
 
-# The modules that a phase hands to the next (Sec. III-B: "the corresponding layers"). Phase 1 classifies identities
-# from the pooled feature, phase 2 attributes from the plenary branch: the classifiers that follow read something else.
+# The modules that a phase hands to the next (Sec. III-B: "the corresponding layers"). Not the identity classifier of
+# phase 1 nor the attribute classifiers of phase 2: the next phase's read another feature.
 HANDED_ON = {
     1: ("backbone",),
     2: (
@@ -32,76 +32,80 @@ def phase_file(directory: Path, phase: int) -> Path:
 
 
 def write_phase(file: Path, identity: dict[str, Any], model: nn.Module) -> None:
-    """Write a phase's weights whole or not at all. UserError when the disk is full."""
+    """Write a phase's weights atomically. UserError when the disk is full."""
     content = {"identity": identity, "model": model.state_dict()}
-    save_whole(file, content, f"the weights of phase {identity['phase']}", "go on with --resume")
+    checkpoints.save_tensors(file, content, "Free some space and resume with --resume")
 
 
-def read_phase(file: Path, expected: dict[str, Any]) -> dict[str, Tensor]:
-    """The weights in a phase's file. UserError: no such file, damaged, or not what `expected` says (named)."""
+def read_phase(file: Path, expected: dict[str, Any], advice: str) -> dict[str, Tensor]:
+    """The weights in a phase's file. UserError: no file (with `advice`), damaged, or another identity than expected."""
     if not file.is_file():
-        raise UserError(
-            f"phase {expected['phase'] + 1} starts from the weights of phase {expected['phase']}, and {file} does not "
-            f"exist: train it first (--set phase={expected['phase']}), name its file (--set start_from=FILE), or train "
-            "all phases in one run (--set phase=all)"
-        )
-    content = load_whole(file, "train that phase again, or name another file")
+        raise UserError(f"the weights of phase {expected['phase']} are needed, but {file} does not exist: {advice}")
+    content = checkpoints.load_tensors(file, "train that phase again, or name another file")
     found = content["identity"]
     for key, value in expected.items():
         if found.get(key) != value:
             raise UserError(
-                f"{file} holds weights of another {key.replace('_', ' ')}: {found.get(key)}, and {value} is needed"
+                f"{file} holds weights of another {key.replace('_', ' ')}: {found.get(key)}, but {value} is needed"
             )
     return content["model"]
 
 
 def phase_identity(run: Run, phase: int) -> dict[str, Any]:
-    """What the file of a run's phase 1, 2 or 3 says of itself."""
-    config: Config = run.config
+    """The identity of a run's phase1.pth, phase2.pth or phase3.pth."""
+    settings: Settings = run.settings
     identity = {
         "paper": run.paper,
         "phase": phase,
         "dataset": run.dataset.name,
         "data_fingerprint": run.dataset.fingerprint,
-        "backbone": config.backbone,
-        "bnneck": config.bnneck,
+        "backbone": settings.backbone,
+        "bnneck": settings.bnneck,
     }
     if phase >= 2:
         keys = ("pose_width_factor", "pose_batch_norm", "cpb", "bilinear_size", "plenary_size")
-        identity |= {key: getattr(config, key) for key in keys}
+        identity |= {key: getattr(settings, key) for key in keys}
     return identity
 
 
-def pose_identity(paper: str, config: PoseConfig) -> dict[str, Any]:
-    """What `pose_net.pth` says of itself; whose joints it was trained on does not matter to who loads it."""
+def pose_identity(paper: str, settings: PoseSettings) -> dict[str, Any]:
+    """The identity of `pose_net.pth`. Its data set is left out: a net trained on any joints may be loaded."""
     keys = ("pose_width_factor", "pose_batch_norm")
-    return {"paper": paper, "phase": 0} | {key: getattr(config, key) for key in keys}
+    return {"paper": paper, "phase": 0} | {key: getattr(settings, key) for key in keys}
 
 
 def previous_file(run: Run, phase: int) -> Path:
-    """Where the weights come from that a phase starts with."""
-    config: Config = run.config
-    if config.phase == "all":
+    """The file of the weights that a phase starts from."""
+    settings: Settings = run.settings
+    if settings.phase == "all":
         return phase_file(run.directory, phase - 1)
-    if config.start_from != "auto":
-        return Path(config.start_from).expanduser()
+    if settings.start_from != "auto":
+        return Path(settings.start_from).expanduser()
     directory = run.directory.with_name(run.directory.name.replace(f"+phase={phase}", f"+phase={phase - 1}"))
     return phase_file(directory, phase - 1)
 
 
 def hand_on(run: Run, phase: int, model: nn.Module) -> None:
-    """Load what the phase before left into the model of a phase; nothing for phase 1. UserError as read_phase."""
+    """Load the weights of the phase before into the model of a phase; none into that of phase 1.
+
+    UserError as read_phase.
+    """
     if phase == 1:
         return
-    state = read_phase(previous_file(run, phase), phase_identity(run, phase - 1))
+    advice = (
+        f"train it first (--set phase={phase - 1}), name its file (--set start_from=FILE), or train all phases in one "
+        "run (--set phase=all)"
+    )
+    state = read_phase(previous_file(run, phase), phase_identity(run, phase - 1), advice)
     for module in HANDED_ON[phase - 1]:
         own = {name.removeprefix(f"{module}."): value for name, value in state.items() if name.startswith(f"{module}.")}
         model.get_submodule(module).load_state_dict(own)
 
 
-def load_pose_net(model: nn.Module, file: Path, paper: str, config: PoseConfig) -> None:
-    """The pose resolve net of phase 0 into the model of phase 2, whose channel parse blocks begin anew."""
-    state = read_phase(file, pose_identity(paper, config))
+def load_pose_net(model: nn.Module, file: Path, paper: str, settings: PoseSettings) -> None:
+    """Load phase 0's weights into the pose resolve net of phase 2, whose channel parse blocks stay as initialised."""
+    advice = "name another file of phase 0, or let it be trained (--set pose_weights=auto)"
+    state = read_phase(file, pose_identity(paper, settings), advice)
     for name in ("front", "adaptor", "stages"):
         own = {key.removeprefix(f"{name}."): value for key, value in state.items() if key.startswith(f"{name}.")}
         model.pose_net.get_submodule(name).load_state_dict(own)

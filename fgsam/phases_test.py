@@ -1,4 +1,4 @@
-"""The phases: chained by one command, each by itself, interrupted in any of them, and refusing wrong files."""
+"""The phases: all in one command, each alone, interrupted and resumed, and with wrong files."""
 
 import json
 import shutil
@@ -7,11 +7,16 @@ import pytest
 import torch
 
 from common.datasets.synthetic import make_dataset
-from common.runs import Run
-from fgsam import attributes, pretrain_pose, train
-from fgsam.evaluate import load_run
-from fgsam.figures import fig6
-from fgsam.skeleton import PARTS
+from common.errors import UserError
+from common.runs import Meter, reopen_run
+from common.runs.settings import settings_hash
+
+from . import predict_attributes, pretrain_pose, train
+from .count_attributes import main as count_attributes
+from .evaluate import load_run, network_of
+from .figures import fig6
+from .settings import Settings
+from .skeleton import PARTS
 
 SMALL = ["height=64", "width=32", "bilinear_size=32", "identities_per_batch=4", "phase_epochs=[2, 2, 1]"]
 SMALL += ["pose_image_height=64", "pose_image_width=32", "pose_epochs=1", "precision=fp32"]
@@ -20,7 +25,7 @@ SMALL += ["pose_image_height=64", "pose_image_width=32", "pose_epochs=1", "preci
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     """A folder with two tiny data sets, where runs are kept as well."""
-    root = tmp_path_factory.mktemp("fgsam")
+    root = tmp_path_factory.mktemp("phases")
     for name in ("market1501", "dukemtmcreid"):
         make_dataset(root / name, like=name, size="tiny", processes=1)
     with pytest.MonkeyPatch.context() as patch:
@@ -28,6 +33,11 @@ def place(tmp_path_factory):
         patch.setenv("REID_DATA", str(root))
         patch.delenv("DATA_ROOT", raising=False)
         yield root
+
+
+def kept(place):
+    """The folder that holds the paper's runs, where no other is asked for."""
+    return place / "runs" / train.__package__
 
 
 def start(place, *settings, run, dataset="market1501", variant="full", resume=False):
@@ -52,7 +62,7 @@ def test_one_command_trains_all_phases(whole, place):
     ]
     found = record["scores"]["attributes"]
     assert 1 <= len(found) <= 12 and all(0 <= task["accuracy"] <= 1 for task in found.values())
-    assert list((place / "runs" / "fgsam" / "pose_nets").glob("*/pose_net.pth"))
+    assert list((kept(place) / "pose_nets").glob("*/pose_net.pth"))
 
 
 def weights(run):
@@ -60,21 +70,21 @@ def weights(run):
 
 
 def test_a_run_interrupted_in_every_phase_ends_as_one_that_was_not(place, whole, monkeypatch):
-    finish_epoch = Run.finish_epoch
+    finish_epoch = Meter.finish_epoch
 
-    def then_interrupt(self, *arguments, **parts):
-        finish_epoch(self, *arguments, **parts)
+    def then_interrupt(self, *arguments, **entry):
+        finish_epoch(self, *arguments, **entry)
         raise KeyboardInterrupt
 
     run = place / "interrupted"
     for epoch in range(1, 5):  # within phases 1 and 2, and at their ends
-        monkeypatch.setattr(Run, "finish_epoch", then_interrupt)
+        monkeypatch.setattr(Meter, "finish_epoch", then_interrupt)
         with pytest.raises(SystemExit) as stopped:
             start(place, run="interrupted", resume=epoch > 1)
         assert stopped.value.code == 130 and len((run / "log.jsonl").read_text().splitlines()) == epoch
         if epoch == 3:
-            assert load_run(run, "cpu").model.branches.keys() == {"plenary"}  # what is there is of phase 2
-    monkeypatch.setattr(Run, "finish_epoch", finish_epoch)
+            assert load_run(run, "cpu").model.branches.keys() == {"plenary"}  # the network of phase 2
+    monkeypatch.setattr(Meter, "finish_epoch", finish_epoch)
     start(place, run="interrupted", resume=True)
     expected, found = weights(whole), weights(run)
     assert expected.keys() == found.keys() and all(torch.equal(expected[name], found[name]) for name in expected)
@@ -86,7 +96,7 @@ def test_each_phase_by_itself_gives_what_the_chain_gives(place, whole):
     second = place / "alone+phase=2" / "phase2.pth"
     start(place, "phase=3", f"start_from={second}", run="third")
     assert (place / "third" / "result.json").is_file()
-    # The chain's epochs go on counting, so that batches differ; phase 1's are the same.
+    # In the chain epochs count through all phases, so that only phase 1 has the same batches.
     alone, chained = (
         torch.load(folder / "phase1.pth", weights_only=True) for folder in (place / "alone+phase=1", whole)
     )
@@ -104,17 +114,19 @@ def refusal(capsys, place, *settings, run="refused", **options):
 
 def test_wrong_files_are_refused_with_the_reason(place, whole, capsys):
     first, second = whole / "phase1.pth", whole / "phase2.pth"
-    assert "another phase: 1, and 2 is needed" in refusal(capsys, place, "phase=3", f"start_from={first}")
-    assert "another phase: 2, and 1 is needed" in refusal(capsys, place, "phase=2", f"start_from={second}")
+    assert "another phase: 1, but 2 is needed" in refusal(capsys, place, "phase=3", f"start_from={first}")
+    assert "another phase: 2, but 1 is needed" in refusal(capsys, place, "phase=2", f"start_from={second}")
     said = refusal(capsys, place, "phase=2", f"start_from={first}", dataset="dukemtmcreid")
-    assert "another dataset: market1501, and dukemtmcreid is needed" in said
-    assert "another cpb: True, and False" in refusal(capsys, place, "phase=3", f"start_from={second}", variant="no_cpb")
+    assert "another dataset: market1501, but dukemtmcreid is needed" in said
+    assert "another cpb: True, but False" in refusal(capsys, place, "phase=3", f"start_from={second}", variant="no_cpb")
     assert "phase1.pth does not exist: train it first (--set phase=1)" in refusal(capsys, place, "phase=2")
     damaged = place / "damaged.pth"
     damaged.write_bytes(first.read_bytes()[:1000])
     assert "is damaged or no checkpoint" in refusal(capsys, place, "phase=2", f"start_from={damaged}")
     said = refusal(capsys, place, "phase=2", f"start_from={first}", f"pose_weights={second}")
-    assert "another phase: 2, and 0 is needed" in said
+    assert "another phase: 2, but 0 is needed" in said
+    said = refusal(capsys, place, "phase=2", f"start_from={first}", f"pose_weights={place / 'none.pth'}")
+    assert "none.pth does not exist: name another file of phase 0" in said
     assert "msmt17 has no attributes" in refusal_without_attributes(capsys, place)
 
 
@@ -127,26 +139,49 @@ def test_the_pose_net_is_trained_once_and_scored_by_its_own_command(place, whole
     words = ["--demo", "--data-root", str(place), "--device", "cpu", "--set", *SMALL]
     pretrain_pose.main(words)
     assert "from the true joints" in capsys.readouterr().out
-    (record,) = (place / "runs" / "fgsam").glob("*-pretrain_pose-s0/result.json")
-    scores = json.loads(record.read_text())["scores"]
-    assert scores["joint_distance"] > 0 and scores["mean_joints_distance"] > 0
-    (folder,) = (place / "runs" / "fgsam" / "pose_nets").iterdir()  # that of the chain
+    (file,) = kept(place).glob("*-pretrain_pose-s0/result.json")
+    record = json.loads(file.read_text())
+    assert record["scores"]["joint_distance"] > 0 and record["scores"]["mean_joints_distance"] > 0
+    settings = pretrain_pose.program_settings(load_run(whole, "cpu").run.settings)
+    assert record["config_hash"] == settings_hash(settings)
+    (folder,) = (kept(place) / "pose_nets").iterdir()  # that of the chain
     assert (folder / "joints.png").is_file()
+
+
+def test_table_1_is_counted(place, capsys):
+    count_attributes(["--dataset", "market1501", "--data-root", str(place), "--device", "cpu"])
+    assert "12 attribute tasks, gender" in capsys.readouterr().out
+    (file,) = kept(place).glob("*-count_attributes-s0/result.json")
+    assert json.loads(file.read_text())["scores"]["tasks"]["handbag"] == 1
+
+
+def test_a_run_without_a_checkpoint_has_the_network_of_its_last_phase_and_cannot_be_loaded(place, monkeypatch, capsys):
+    def interrupt(*arguments, **entry):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Meter, "finish_epoch", interrupt)
+    with pytest.raises(SystemExit):
+        start(place, run="begun")
+    with pytest.raises(UserError, match="no epoch was finished"):
+        load_run(place / "begun", "cpu")
+    run = reopen_run(train.__package__, Settings, place / "begun", "cpu")
+    assert list(network_of(run).model.branches) == ["plenary", *PARTS]
 
 
 def test_attributes_are_printed_and_runs_without_them_say_so(place, whole, capsys):
     image = next((place / "market1501" / "query").glob("*.jpg"))
-    attributes.main([str(whole), str(image), "--device", "cpu"])
+    predict_attributes.main([str(whole), str(image), "--device", "cpu"])
     said = capsys.readouterr().out
     assert str(image) in said and "lower colour" in said and "gender" in said
     base = start(place, "phase_epochs=[1, 0, 0]", run="base", variant="base")
     with pytest.raises(SystemExit):
-        attributes.main([str(base), str(image), "--device", "cpu"])
+        predict_attributes.main([str(base), str(image), "--device", "cpu"])
     assert "has learned no attributes" in capsys.readouterr().err
 
 
 def test_fig_6_has_a_map_for_each_part(whole, tmp_path):
     data = fig6({"full": load_run(whole, "cpu")}, tmp_path / "fig6.png")
     assert list(data["maps"]) == [part.replace("_", " ") for part in PARTS]
+    assert [row[0] for row in data["table"]["rows"]] == list(data["maps"])
     assert (tmp_path / "fig6.png").stat().st_size < 300_000
     json.dumps(data)

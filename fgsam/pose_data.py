@@ -1,10 +1,11 @@
-"""What phase 0 learns from: images of people with their joints, of COCO keypoints or of a data set with a poses.json.
+"""What phase 0 learns from: images of people with their joints, from COCO keypoints or a data set with a poses.json.
 
-Shapes: N images, M people in one, J = 18 joints; x and y are in parts of the image's width and height.
+Shapes: N images, M people in one, J = 18 joints, h x w cells of the maps; x and y are fractions of the image's width
+and height.
 """
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,37 +13,41 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from common.datasets.base import DataSet, Subset
-from common.datasets.coco_keypoints import NAME as COCO
-from common.datasets.coco_keypoints import PersonInstance, ignored_mask, read_people
-from common.datasets.poses import read_poses
+from common import datasets
+from common.datasets import poses
 from common.images import ImageStore
 
 from .ground_truth import add_neck
+from .pose_net import STRIDE
+from .settings import PoseSettings
+
+COCO = datasets.coco_keypoints
 
 _MARGIN = 1.25  # of a crop around a person in COCO, over the person's box; ASSUMED
 
 
 @dataclass(frozen=True)
 class PoseBatch:
-    """images: (B, 3, H, W) uint8; joints: (B, M, 18, 3) x y v; boxes: (B, M, 4), x_min y_min x_max y_max; ignored:
-    (B, h, w) bool, where a map's cells show people without joints. Lists of fewer than M people end with v = 0."""
+    """A short list of people is padded with people whose joints all have v = 0."""
 
-    images: Tensor
-    joints: Tensor
-    boxes: Tensor
-    ignored: Tensor
+    images: Tensor  # (B, 3, H, W) uint8
+    joints: Tensor  # (B, M, 18, 3), x y v
+    boxes: Tensor  # (B, M, 4), x_min y_min x_max y_max
+    ignored: Tensor  # (B, h, w) bool, cells that show people without joints
 
 
 class MarkedImages:
     """A subset's images, one person in each, with the joints of the data set's poses.json."""
 
-    def __init__(self, dataset: DataSet, subset: Subset, height: int, width: int, *, cache: bool):
-        poses = read_poses(dataset.folder / "poses.json", dataset)
+    def __init__(self, dataset: datasets.DataSet, subset: datasets.Subset, settings: PoseSettings):
+        height, width = settings.pose_image_height, settings.pose_image_width
+        self.cells = height // STRIDE, width // STRIDE
+        joints_of = poses.read_poses(dataset.folder / "poses.json", dataset)
         names = [sample.path.relative_to(dataset.folder).as_posix() for sample in subset.samples]
-        found = [(s, poses[name]) for s, name in zip(subset.samples, names, strict=True) if name in poses]
-        self.store = ImageStore(Subset(subset.name, tuple(s for s, _ in found)), height, width, cache=cache)
-        with ThreadPoolExecutor() as pool:  # the header of each image
+        found = [(s, joints_of[name]) for s, name in zip(subset.samples, names, strict=True) if name in joints_of]
+        marked = replace(subset, samples=tuple(sample for sample, _ in found))
+        self.store = ImageStore(marked, height, width, cache=settings.cache)
+        with ThreadPoolExecutor() as pool:  # reads the header of each image
             sizes = pool.map(_image_size, self.store.paths)
         joints = np.stack([pose / (*size, 1) for (_, pose), size in zip(found, sizes, strict=True)])
         self.joints = add_neck(torch.from_numpy(joints).float())[:, None]
@@ -50,30 +55,31 @@ class MarkedImages:
     def __len__(self) -> int:
         return len(self.store)
 
-    def batch(self, indices: np.ndarray, rows: int, columns: int) -> PoseBatch:
-        """rows, columns: of the maps."""
+    def batch(self, indices: np.ndarray) -> PoseBatch:
         boxes = torch.tensor([0.0, 0.0, 1.0, 1.0]).expand(len(indices), 1, 4)
-        ignored = torch.zeros(len(indices), rows, columns, dtype=torch.bool)
+        ignored = torch.zeros(len(indices), *self.cells, dtype=torch.bool)
         return PoseBatch(self.store.gather(indices), self.joints[indices], boxes, ignored)
 
 
 class PeopleInPhotographs:
-    """A split of COCO keypoints, a crop around each person with joints; others may be in it. Decoded anew each time:
-    COCO's 150,000 people would take 15 GB at 256 x 128."""
+    """A split of COCO keypoints: a crop around each person with joints, which may show others too.
 
-    def __init__(self, folder: Path, split: str, height: int, width: int):
-        self.height, self.width = height, width
-        self.people = read_people(folder, split)
-        self.in_photograph: dict[Path, list[PersonInstance]] = {}
+    Images are decoded in every epoch: COCO's 150,000 people would take 15 GB at 256 x 128.
+    """
+
+    def __init__(self, folder: Path, split: str, settings: PoseSettings):
+        self.height, self.width = settings.pose_image_height, settings.pose_image_width
+        self.people = COCO.read_people(folder, split)
+        self.in_photograph: dict[Path, list[COCO.PersonInstance]] = {}
         for person in self.people:
             self.in_photograph.setdefault(person.path, []).append(person)
 
     def __len__(self) -> int:
         return len(self.people)
 
-    def batch(self, indices: np.ndarray, rows: int, columns: int) -> PoseBatch:
+    def batch(self, indices: np.ndarray) -> PoseBatch:
         with ThreadPoolExecutor() as pool:
-            crops = list(pool.map(lambda index: self._crop(self.people[index], rows, columns), indices))
+            crops = list(pool.map(lambda index: self._crop(self.people[index]), indices))
         images, joints, boxes, ignored = zip(*crops, strict=True)
         padded = torch.nn.utils.rnn.pad_sequence
         return PoseBatch(
@@ -83,7 +89,8 @@ class PeopleInPhotographs:
             torch.from_numpy(np.stack(ignored)),
         )
 
-    def _crop(self, person: PersonInstance, rows: int, columns: int) -> tuple[np.ndarray, Tensor, Tensor, np.ndarray]:
+    def _crop(self, person: COCO.PersonInstance) -> tuple[np.ndarray, Tensor, Tensor, np.ndarray]:
+        """The image, joints, boxes and ignored cells of a crop, as in a PoseBatch; the person is the first."""
         x, y, width, height = person.box
         crop_height = _MARGIN * max(height, width * self.height / self.width, 1.0)
         crop_width = crop_height * self.width / self.height
@@ -91,8 +98,9 @@ class PeopleInPhotographs:
         frame = tuple(round(value) for value in (left, top, left + crop_width, top + crop_height))
         with Image.open(person.path) as photograph:
             crop = photograph.convert("RGB").crop(frame).resize((self.width, self.height), Image.Resampling.BILINEAR)
-        mask = Image.fromarray(np.uint8(255 * ignored_mask(person))).crop(frame)
-        ignored = np.asarray(mask.resize((columns, rows), Image.Resampling.BOX)) > 0
+        mask = Image.fromarray(np.uint8(255 * COCO.ignored_mask(person))).crop(frame)
+        cells = self.width // STRIDE, self.height // STRIDE
+        ignored = np.asarray(mask.resize(cells, Image.Resampling.BOX)) > 0
         corner, extent = np.array(frame[:2], np.float32), np.array([crop_width, crop_height], np.float32)
         others = [other for other in self.in_photograph[person.path] if other is not person]
         joints, boxes = [], []
@@ -112,11 +120,11 @@ class PeopleInPhotographs:
 PoseImages = MarkedImages | PeopleInPhotographs
 
 
-def open_pose_images(dataset: DataSet, height: int, width: int, *, cache: bool) -> tuple[PoseImages, PoseImages]:
-    """Images to train on, and of people whom the training has not seen. UserError: no joints there."""
-    if dataset.name == COCO:
-        return tuple(PeopleInPhotographs(dataset.folder, split, height, width) for split in ("train", "val"))
-    return tuple(MarkedImages(dataset, subset, height, width, cache=cache) for subset in (dataset.train, dataset.query))
+def open_pose_images(dataset: datasets.DataSet, settings: PoseSettings) -> tuple[PoseImages, PoseImages]:
+    """The images to train on, and those of people whom the training does not see. UserError: there are no joints."""
+    if dataset.name == COCO.NAME:
+        return tuple(PeopleInPhotographs(dataset.folder, split, settings) for split in ("train", "val"))
+    return tuple(MarkedImages(dataset, subset, settings) for subset in (dataset.train, dataset.query))
 
 
 def _image_size(path: Path) -> tuple[int, int]:

@@ -1,7 +1,7 @@
-"""The pose resolve net (PRN, Sec. III-A): a VGG-19 front and three refinement stages of two streams, with a channel
-parse block (CPB) after each.
+"""The pose resolve net (PRN, Sec. III-A): a VGG-19 front and three refinement stages of two streams, each stage
+followed by a channel parse block (CPB).
 
-After Cao et al., "Realtime Multi-Person 2D Pose Estimation using Part Affinity Fields", CVPR 2017. Shapes: B images,
+From Cao et al., "Realtime Multi-Person 2D Pose Estimation using Part Affinity Fields", CVPR 2017. Shapes: B images,
 h x w cells of a map, an eighth of the image's height and width.
 """
 
@@ -11,30 +11,32 @@ from torch import Tensor, nn
 
 from common.errors import UserError
 
+from .settings import PoseSettings
 from .skeleton import NUM_CHANNELS, NUM_FIELDS, NUM_MAPS
 
+STRIDE = 8  # pixels of an image in a cell of the maps
+
 _VGG = (64, 64, "pool", 128, 128, "pool", 256, 256, 256, 256, "pool", 512, 512)  # VGG-19's first 10 convolutions
-_FEATURES, _HIDDEN, _WIDE = 128, 128, 512  # channels of what the stages read and of their layers, Cao et al.
-_CPB_REDUCTION = (
-    4  # channels over those between the CPB's convolutions; ASSUMED: SE-net's 16 would leave 3 of 57 channels
-)
+_FEATURES, _HIDDEN, _WIDE = 128, 128, 512  # channels that the stages read, and of their layers: Cao et al.
+_CPB_REDUCTION = 4  # of channels inside a CPB; ASSUMED: squeeze-and-excitation's 16 would leave 3 of 57
 
 
 class PoseNet(nn.Module):
     """images (B, 3, H, W), normalised -> of each stage (B, 57, H/8, W/8): 19 confidence maps, then 38 field channels.
 
-    width: factor on the numbers of hidden channels; batch_norm: after each 3x3 and 7x7 convolution (neither VGG-19 nor
-    Cao et al. have it; meant for training without ImageNet weights); cpb: with channel parse blocks, as from phase 2
-    on; pretrained: of the VGG-19 front, `imagenet`, or `none`.
+    settings: pose_width_factor scales the hidden channels; pose_batch_norm puts batch norm after each 3x3 and 7x7
+    convolution (neither VGG-19 nor Cao et al. have it; meant for training from scratch). cpb: with channel parse
+    blocks, as from phase 2 on; pretrained: the VGG-19 front's weights, `imagenet` or `none`.
     """
 
-    def __init__(self, *, width: float, batch_norm: bool, cpb: bool, pretrained: str = "none"):
+    def __init__(self, settings: PoseSettings, *, cpb: bool, pretrained: str = "none"):
         super().__init__()
+        width, batch_norm = settings.pose_width_factor, settings.pose_batch_norm
         features, hidden, wide = (round(width * channels) for channels in (_FEATURES, _HIDDEN, _WIDE))
         self.front = _vgg_front(width, batch_norm)
         if pretrained != "none":
             _load_vgg(self.front, width, batch_norm)
-        self.adaptor = nn.Sequential(  # two more convolutions, Cao et al.: fewer channels for the stages to read
+        self.adaptor = nn.Sequential(  # two more convolutions to fewer channels, Cao et al.
             *_convolution(round(width * 512), 2 * features, 3, batch_norm),
             *_convolution(2 * features, features, 3, batch_norm),
         )
@@ -63,13 +65,13 @@ class PoseNet(nn.Module):
 
 
 class ChannelParseBlock(nn.Module):
-    """CPB, Fig. 4: squeeze and excitation (Hu et al., CVPR 2018) with 1x1 convolutions in place of its FC layers."""
+    """CPB, Fig. 4: squeeze-and-excitation (Hu et al., CVPR 2018) by 1x1 convolutions in place of linear layers."""
 
     def __init__(self, channels: int, reduction: int):
         super().__init__()
         self.squeeze = nn.Conv2d(channels, channels // reduction, kernel_size=1)
         self.excite = nn.Conv2d(channels // reduction, channels, kernel_size=1)
-        # Weights begin near 0.95: the blocks come into a net that has learned to do without.
+        # Weights start near 0.95: the blocks are added to a net that was trained without them.
         nn.init.constant_(self.excite.bias, 3.0)
 
     def weights(self, x: Tensor) -> Tensor:
@@ -93,12 +95,12 @@ def _convolution(inputs: int, outputs: int, kernel: int, batch_norm: bool) -> li
 def _stream(
     inputs: int, hidden: int, kernel: int, number: int, last: int, outputs: int, batch_norm: bool
 ) -> nn.Sequential:
-    """`number` convolutions of a size, then 1x1 convolutions to the output channels."""
+    """`number` convolutions of size `kernel`, then 1x1 convolutions to `last` and to `outputs` channels."""
     layers = []
     for position in range(number):
         layers += _convolution(inputs if position == 0 else hidden, hidden, kernel, batch_norm)
     output = nn.Conv2d(last, outputs, kernel_size=1)
-    nn.init.normal_(output.weight, std=0.01)  # as Cao et al.: maps begin near 0, what most of them are
+    nn.init.normal_(output.weight, std=0.01)  # Cao et al.: outputs start near 0, as most of the maps are
     nn.init.zeros_(output.bias)
     return nn.Sequential(*layers, *_convolution(hidden, last, 1, False), output)
 
@@ -115,7 +117,7 @@ def _vgg_front(width: float, batch_norm: bool) -> nn.Sequential:
 
 
 def _load_vgg(front: nn.Sequential, width: float, batch_norm: bool) -> None:
-    """torchvision's ImageNet weights into the front, whose layers are those of its vgg19, one by one."""
+    """torchvision's ImageNet weights of vgg19 into the front, which has the same layers in the same order."""
     if width != 1 or batch_norm:
         raise UserError(
             "pose_pretrained: imagenet needs pose_width_factor 1 and pose_batch_norm false, as VGG-19 is, or set "

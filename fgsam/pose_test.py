@@ -1,4 +1,4 @@
-"""Phase 0: ground truth against a plain definition, masks, and what the pose resolve net learns from."""
+"""Phase 0: its targets against a plain definition, its masks, losses and scores, and the images that it reads."""
 
 import json
 import math
@@ -11,22 +11,23 @@ from PIL import Image
 from common.datasets.coco_keypoints import read
 from common.datasets.poses import COCO_JOINTS
 from common.errors import UserError
-from fgsam.ground_truth import (
+
+from .ground_truth import (
     add_neck,
     affinity_fields,
     confidence_maps,
     find_joints,
     flip_joints,
     loss_weights,
-    pose_loss,
+    pose_losses,
     to_cells,
 )
-from fgsam.pose_data import PeopleInPhotographs, PoseBatch, open_pose_images
-from fgsam.pose_net import PoseNet
-from fgsam.pretrain_pose import flipped, joint_scores, targets
-from fgsam.settings import pose_settings
-
-from .model_test import config
+from .model_test import settings_of
+from .pose_data import PeopleInPhotographs, PoseBatch, open_pose_images
+from .pose_net import PoseNet
+from .pose_scores import joint_scores
+from .pretrain_pose import flipped, program_settings, targets
+from .skeleton import JOINTS, LIMBS
 
 HEIGHT, WIDTH = 7, 5
 WHOLE = torch.tensor([-0.5, -0.5, WIDTH - 0.5, HEIGHT - 0.5])
@@ -49,8 +50,6 @@ def test_the_neck_is_between_the_shoulders_and_known_where_both_are():
 
 
 def test_maps_and_fields_against_a_plain_definition():
-    from fgsam.skeleton import JOINTS, LIMBS
-
     sigma, limb_width = 0.8, 0.7
     joints = people()
     maps = confidence_maps(joints, HEIGHT, WIDTH, sigma=sigma)[0]
@@ -93,12 +92,11 @@ def test_joints_without_a_label_add_no_loss():
     assert weights[0, [c for c in range(57) if c not in masked]].min() == 1
     wanted = torch.zeros(1, 57, HEIGHT, WIDTH)
     prediction = torch.randn(1, 57, HEIGHT, WIDTH, requires_grad=True)
-    maps_loss, fields_loss = pose_loss([prediction], wanted, weights)
-    (maps_loss + fields_loss).backward()
+    found = pose_losses([prediction], wanted, weights)
+    found["loss"].backward()
     assert prediction.grad[0, sorted(masked)].abs().sum() == 0
-    assert maps_loss.item() == pytest.approx(
-        prediction[0, [c for c in range(19) if c != 7]].square().sum().item(), rel=1e-5
-    )
+    others = [channel for channel in range(19) if channel != 7]
+    assert found["maps_loss"].item() == pytest.approx(prediction[0, others].square().sum().item(), rel=1e-5)
 
 
 def test_the_mask_is_the_box_of_the_person_and_ignored_regions():
@@ -118,8 +116,10 @@ def test_the_mask_is_the_box_of_the_person_and_ignored_regions():
 
 def test_the_loss_is_summed_over_stages_channels_and_cells():
     stages = [torch.full((2, 57, 3, 2), 0.5), torch.zeros(2, 57, 3, 2)]
-    maps_loss, fields_loss = pose_loss(stages, torch.ones(2, 57, 3, 2), torch.ones(2, 57, 3, 2))
-    assert maps_loss.item() == pytest.approx(19 * 6 * (0.25 + 1)) and fields_loss.item() == pytest.approx(38 * 6 * 1.25)
+    found = pose_losses(stages, torch.ones(2, 57, 3, 2), torch.ones(2, 57, 3, 2))
+    assert list(found) == ["loss", "maps_loss", "fields_loss"]
+    expected = [57 * 6 * (0.25 + 1), 19 * 6 * (0.25 + 1), 38 * 6 * (0.25 + 1)]
+    assert [term.item() for term in found.values()] == pytest.approx(expected)
 
 
 def test_joints_are_found_where_the_maps_put_them():
@@ -139,7 +139,7 @@ def test_a_mirrored_batch_has_the_mirrored_ground_truth():
         torch.tensor([0.1, 0.2, 0.5, 0.9]).expand(3, 1, 4),
         torch.zeros(3, 8, 4, dtype=torch.bool),
     )
-    settings = pose_settings(config())
+    settings = program_settings(settings_of())
     mirrored = flipped(batch, 1.0, torch.Generator().manual_seed(0))
     plain, other = (targets(b, settings, torch.device("cpu"))[0] for b in (batch, mirrored))
     nose, left_ankle, right_ankle = 0, 15, 16
@@ -150,8 +150,8 @@ def test_a_mirrored_batch_has_the_mirrored_ground_truth():
     torch.testing.assert_close(again, joints)
 
 
-def test_distances_are_in_parts_of_the_height_and_of_visible_joints():
-    settings = pose_settings(config())  # 128 x 64
+def test_distances_are_fractions_of_the_height_and_of_visible_joints():
+    settings = program_settings(settings_of())  # 128 x 64
     true = torch.zeros(1, 17, 3)
     true[0, :2, 2] = torch.tensor([2.0, 1.0])
     predicted = torch.zeros(1, 17, 2)
@@ -162,15 +162,15 @@ def test_distances_are_in_parts_of_the_height_and_of_visible_joints():
 
 def test_gradient_reaches_every_parameter_of_the_pose_net():
     torch.manual_seed(0)
-    net = PoseNet(width=0.25, batch_norm=True, cpb=False).train()
+    net = PoseNet(settings_of(), cpb=False).train()
     wanted = torch.rand(2, 57, 8, 4)
-    sum(pose_loss(net(torch.randn(2, 3, 64, 32)), wanted, torch.ones_like(wanted))).backward()
+    pose_losses(net(torch.randn(2, 3, 64, 32)), wanted, torch.ones_like(wanted))["loss"].backward()
     assert not [name for name, p in net.named_parameters() if not p.grad.abs().sum() > 0]
 
 
 def test_imagenet_weights_need_the_whole_vgg():
     with pytest.raises(UserError, match="pose_width_factor 1"):
-        PoseNet(width=0.25, batch_norm=False, cpb=False, pretrained="imagenet")
+        PoseNet(settings_of(pose_batch_norm=False), cpb=False, pretrained="imagenet")
 
 
 @pytest.fixture
@@ -199,11 +199,11 @@ def coco(tmp_path):
 
 
 def test_a_person_in_a_photograph_is_cropped_with_joints_box_and_mask(coco):
-    train, _ = open_pose_images(coco, 128, 64, cache=False)
+    train, _ = open_pose_images(coco, settings_of(cache=False))  # 128 x 64
     assert isinstance(train, PeopleInPhotographs) and len(train) == 1
-    batch = train.batch(np.array([0]), 16, 8)
+    batch = train.batch(np.array([0]))
     assert batch.images.shape == (1, 3, 128, 64) and batch.joints.shape == (1, 1, 18, 3)
-    # The crop is 75 high and 37.5 wide around (30, 50), rounded to whole pixels: the hip is in its middle.
+    # The crop is 75 high and 37.5 wide around (30, 50), rounded to pixels: the hip is in its middle.
     hip = batch.joints[0, 0, COCO_JOINTS.index("left_hip")]
     torch.testing.assert_close(hip, torch.tensor([0.5, 0.5, 2.0]), atol=0.02, rtol=0)
     assert batch.boxes[0, 0].tolist() == pytest.approx([0.5 - 10 / 37.5, 0.1, 0.5 + 10 / 37.5, 0.9], abs=0.02)

@@ -1,6 +1,6 @@
-"""Types and ranges of the settings; their values and sources stand in config.yaml."""
+"""FGSAM's settings: types and ranges. Their values and sources stand in config.yaml."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
@@ -14,9 +14,8 @@ Pixels = Annotated[int, Field(ge=32)]
 
 
 @dataclass(frozen=True)
-class PoseConfig:
-    """What the pose resolve net's training, phase 0, depends on: the keys of Config that begin with `pose`, and how it
-    is computed."""
+class PoseSettings:
+    """What phase 0, the training of the pose resolve net, depends on."""
 
     pose_dataset: str
     pose_width_factor: AboveZero
@@ -35,8 +34,8 @@ class PoseConfig:
 
 
 @dataclass(frozen=True)
-class Config(PoseConfig):
-    """All settings of a run. num_epochs is never null here: it is what the trained phases have together."""
+class Settings(PoseSettings):
+    """All settings of a run. num_epochs, where null in config.yaml, becomes the sum over the trained phases."""
 
     height: Pixels
     width: Pixels
@@ -73,7 +72,7 @@ class Config(PoseConfig):
     pose_weights: str
 
     @model_validator(mode="after")
-    def _consistent(self) -> "Config":
+    def _consistent(self) -> "Settings":
         if self.phase != "all" and self.phase > self.last_phase:
             raise ValueError(f"phase is {self.phase}, but this variant ends with phase {self.last_phase}")
         if self.num_epochs is None:
@@ -82,33 +81,18 @@ class Config(PoseConfig):
 
     @property
     def phases(self) -> list[int]:
-        """Those that are trained, in turn."""
+        """The phases that the run trains, in order."""
         return list(range(1, self.last_phase + 1)) if self.phase == "all" else [self.phase]
 
-    def epochs_of(self, phase: int) -> int:
-        """Those of the run's num_epochs that are a phase's: in proportion to phase_epochs, the last having the rest."""
-        return self._epochs_until(phase) - self._epochs_until(phase - 1)
-
-    def _epochs_until(self, phase: int) -> int:
-        shares = [self.phase_epochs[trained - 1] for trained in self.phases]
-        done = sum(share for trained, share in zip(self.phases, shares, strict=True) if trained <= phase)
+    def epochs_until(self, phase: int) -> int:
+        """The run's last epoch of a phase, 0 for one before the first. num_epochs is split in proportion to
+        phase_epochs, and the last phase takes what is left."""
         if phase >= self.phases[-1]:
             return self.num_epochs
+        shares = [self.phase_epochs[trained - 1] for trained in self.phases]
+        done = sum(share for trained, share in zip(self.phases, shares, strict=True) if trained <= phase)
         return self.num_epochs * done // sum(shares) if sum(shares) else 0
 
     def phase_of(self, epoch: int) -> int:
         """The phase that an epoch of the run, counted from 1, belongs to."""
-        return next(phase for phase in self.phases if epoch <= self._epochs_until(phase))
-
-    def epochs_before(self, phase: int) -> int:
-        return self._epochs_until(phase - 1)
-
-    def learning_rate(self, phase: int, epoch: int) -> float:
-        """Sec. IV-B: halved after each `halving_epochs` of the phase; epochs of the phase count from 1."""
-        return self.learning_rates[phase - 1] * 0.5 ** ((epoch - 1) // self.halving_epochs[phase - 1])
-
-
-def pose_settings(config: Config) -> PoseConfig:
-    """A run's settings without those that the pose resolve net does not depend on."""
-    found: dict[str, Any] = {name: getattr(config, name) for name in PoseConfig.__dataclass_fields__}
-    return PoseConfig(**found)
+        return next(phase for phase in self.phases if epoch <= self.epochs_until(phase))

@@ -1,13 +1,14 @@
-"""The joints and limbs of a body, the 57 channels that the pose resolve net draws of them, and FGSAM's six parts.
+"""The joints and limbs of a body, the 57 channels in which the pose resolve net gives them, and FGSAM's six parts.
 
 Channels 0 to 18 are the confidence maps of stream S1: COCO's 17 joints, the neck, the background. Channels 19 to 56
 are the part affinity fields of stream S2: of limb k, its x at 19 + 2k and its y at 20 + 2k. The 19 limbs are those of
 Cao et al., "Realtime Multi-Person 2D Pose Estimation using Part Affinity Fields", CVPR 2017.
 """
 
-from common.datasets.poses import COCO_JOINTS
+from common.datasets import poses
 
-JOINTS = (*COCO_JOINTS, "neck")
+JOINTS = (*poses.COCO_JOINTS, "neck")
+NUM_ANNOTATED = len(poses.COCO_JOINTS)  # the neck is put between the shoulders
 LIMBS = (
     ("neck", "nose"), ("nose", "left_eye"), ("nose", "right_eye"), ("left_eye", "left_ear"),
     ("right_eye", "right_ear"), ("left_shoulder", "left_ear"), ("right_shoulder", "right_ear"),
@@ -40,19 +41,19 @@ def joint_index(name: str) -> int:
 
 
 def limb_indices() -> tuple[list[int], list[int]]:
-    """Where each limb begins and ends, as positions in JOINTS."""
+    """The positions in JOINTS at which the limbs begin, and those at which they end."""
     return [joint_index(begin) for begin, _ in LIMBS], [joint_index(end) for _, end in LIMBS]
 
 
 def mirrored_joints() -> list[int]:
-    """The position of each joint's counterpart, left for right."""
+    """For each joint the position of its counterpart on the other side (its own for nose and neck)."""
     swap = {"left": "right", "right": "left"}
     sides = [name.partition("_") for name in JOINTS]
     return [joint_index(f"{swap[side]}_{joint}") if side in swap else i for i, (side, _, joint) in enumerate(sides)]
 
 
 def part_channels(part: str) -> list[int]:
-    """The channels of a part, of 0..56: its joints' maps and its limbs' fields. None has the background.
+    """The channels of a part: the maps of its joints and the fields of its limbs, but not the background.
 
     A limb belongs to the part that has both of its ends; those between head and trunk belong to the head.
     """

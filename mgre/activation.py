@@ -1,11 +1,11 @@
-"""Class activation maps of each stage (Fig. 4), put back where their regions were sampled.
+"""Class activation maps of each stage (Fig. 4), pasted where their regions were sampled.
 
 Zhou et al., "Learning Deep Features for Discriminative Localization", CVPR 2016: a class's map is the sum of the
-channels, weighted as its classifier weighs their means. Between the pooled channels and the classifier stand a fully
-connected layer and, in evaluation mode, a fixed scale, which make one weight for each channel. The channels' maxima are
-added to their means before, so both share it.
+channels, each times the weight that the classifier gives to its mean. Here a fully connected layer and the neck's scale
+come between, both linear in evaluation mode, so there is still one weight for each channel. A channel's mean and
+maximum are added before and share it.
 
-Shapes: B images, C channels, N x M of a region's extracted map, h x w of the picture that is drawn.
+Shapes: B images, C channels, R regions of a stage, N x M of a region's extracted map, h x w of the map that is drawn.
 """
 
 import torch
@@ -18,8 +18,9 @@ from .model import Embedding, MGRe
 def activation_maps(
     model: MGRe, images: Tensor, labels: Tensor, size: tuple[int, int], boxes: Tensor | None = None
 ) -> dict[int, Tensor]:
-    """{stage: (B, h, w)} of the classes `labels`, (B,), in evaluation mode; negative evidence reads 0, as does what no
-    region covers. Where regions overlap, the larger value counts.
+    """{stage: (B, h, w)} of the classes `labels`, (B,), in evaluation mode; size: (h, w).
+
+    Negative evidence is 0, and so is what no region covers. Where regions overlap, the larger value counts.
     """
     maps, used_boxes = model.region_maps(images, boxes)
     found = {}
@@ -39,14 +40,14 @@ def activation_maps(
 
 
 def channel_weights(embedding: Embedding, labels: Tensor) -> Tensor:
-    """What each pooled channel adds to the class's logit: (B, channels of all regions)."""
+    """Each pooled channel's weight in the class's logit: (B, R * C)."""
     neck = embedding.neck
     scaled = embedding.classifier.weight[labels] * neck.weight / (neck.running_var + neck.eps).sqrt()
     return scaled if isinstance(embedding.linear, nn.Identity) else scaled @ embedding.linear.weight
 
 
 def paste(x: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
-    """The inverse of `sample`: maps (B, N, M) drawn into their boxes (B, 4) of an empty picture (B, h, w)."""
+    """The inverse of `sample`: maps (B, N, M) resized into their boxes (B, 4) of an empty map (B, h, w)."""
     height, width = size
     columns = (torch.arange(width, device=x.device) + 0.5) / width
     rows = (torch.arange(height, device=x.device) + 0.5) / height

@@ -1,19 +1,21 @@
-"""Class activation maps against the logits that they explain; the pictures; latency."""
+"""Class activation maps against the logits that they explain; the figures; latency."""
+
+from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
 
-from common.config import load_config
 from common.datasets import open_dataset
 from common.datasets.synthetic import make_dataset
-from common.provenance import paper_folder
-from common.runs import Run
-from mgre import figures, latency
-from mgre.activation import channel_weights, paste
-from mgre.evaluate import LoadedRun
-from mgre.model import Embedding
-from mgre.train import Config, build_model
+from common.runs import Program, Run
+from common.runs.settings import load_settings
+
+from . import figures, latency
+from .activation import channel_weights, paste
+from .evaluate import network_of
+from .model import Embedding
+from .settings import Settings
 
 
 @pytest.mark.parametrize("out_features", [5, None])
@@ -45,31 +47,34 @@ def untrained(tmp_path, monkeypatch):
     dataset = open_dataset("market1501", tmp_path)
 
     def make(variant):
-        folder = paper_folder("mgre")
-        config = load_config(Config, folder, dataset="market1501", demo=True, variant=variant, overrides={})
+        folder = Path(__file__).parent
+        settings = load_settings(Settings, folder, dataset="market1501", demo=True, variant=variant, overrides={})
         torch.manual_seed(0)
-        model = build_model(config, dataset.train.num_identities).eval()
-        run = Run("mgre", dataset, variant, config, 0, torch.device("cpu"), tmp_path / "run")
-        return LoadedRun(run, model, model.embed)
+        run = Run("paper", dataset, variant, settings, 0, torch.device("cpu"), tmp_path / "run")
+        return network_of(run).ready()
 
     return make
 
 
-def test_pictures_are_small_and_their_data_are_returned(untrained, tmp_path):
+def test_figures_are_small_and_their_data_are_returned(untrained, tmp_path):
     data = figures.regions({"MGRe": untrained("full")}, tmp_path / "regions.png")
     assert data["mean_iou"]["before"] == data["mean_iou"]["after"]  # the untrained network predicts Table 1's boxes
-    assert len(data["boxes"]) == len(data["images"])
+    assert len(data["boxes"]) == len(data["images"]) == 6
+    assert [row[0] for row in data["table"]["rows"]] == data["regions"]
     data = figures.fig4({"MGRe": untrained("full"), "base model": untrained("baseline")}, tmp_path / "fig4.png")
     assert list(data["cover"]) == ["stage 1", "stage 2", "stage 3", "stage 4", "fused", "base model"]
+    assert [row[0] for row in data["table"]["rows"]] == list(data["cover"])
     for name in ("regions.png", "fig4.png"):
         assert (tmp_path / name).stat().st_size < 300_000
         with Image.open(tmp_path / name) as sheet:
             assert sheet.width > 500
 
 
-def test_latency_is_a_ratio_to_resnet101_in_the_same_run(monkeypatch):
+def test_latency_is_a_ratio_to_resnet101_in_the_same_run(untrained, tmp_path, monkeypatch):
     seconds = iter([1.0, 2.0, 4.0, 3.0] * 5)
-    monkeypatch.setattr(latency, "_seconds", lambda work, device: next(seconds))
-    measured = latency.measure(torch.device("cpu"), batch_size=1, repetitions=3)
-    ratios = {name: found["ratio"] for name, found in measured["networks"].items()}
-    assert ratios == {"resnet50": 0.5, "resnet101": 1.0, "resnet152": 2.0, "mgre": 1.5}
+    monkeypatch.setattr(latency, "_seconds", lambda model, images: next(seconds))
+    argv = ["--demo", "--data-root", str(tmp_path), "--device", "cpu"]
+    program = Program.open(__package__, "latency", argv, description="")
+    measured = latency.measure(program, batch_size=1, repetitions=3)
+    assert list(measured) == [network.key for network in latency.NETWORKS]
+    assert [found["ratio"] for found in measured.values()] == [0.5, 1.0, 2.0, 1.5]

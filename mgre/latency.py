@@ -1,124 +1,96 @@
-"""Table 8's latency: `python -m mgre.latency [--dataset market1501] [--demo] [--device cuda]`.
+"""Table 8's latency: [--dataset market1501] [--demo] [--device cuda], `--help` for more.
 
-The paper names neither batch size nor device, so what is compared is the ratio to Baseline+ResNet101, measured in the
-same minutes on the same device. Networks have random weights and the paper's settings, images are 256x128: --demo only
-shortens the measurement. Table 8's ratios are read from the record, `runs/mgre/<dataset>-<kind>-latency-s0`.
+The paper names neither batch size nor device, so what is compared is the ratio to Baseline+ResNet101, measured at the
+same time on the same device. The networks have random weights and the paper's settings, and the images are 256x128:
+--demo only shortens the measurement. The tables read the ratios from the result record that it writes.
 """
 
-import argparse
 import statistics
-import sys
 import time
-from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from tabulate import tabulate
+from torch import Tensor
 
-from common import hardware
-from common.command_line import find_data_root
-from common.config import load_config
-from common.datasets import open_dataset
 from common.errors import command
-from common.program_record import write_program_record
-from common.provenance import describe_machine, paper_folder
+from common.runs import Program
 
-from .train import Config, build_model
+from .model import MGRe
+from .settings import Settings
 
 
 class Network(NamedTuple):
-    """A row of Table 8: a section of `variants`, and its backbone."""
+    """A row of Table 8: its title, a section of `variants`, and the backbone."""
 
     title: str
     variant: str
     backbone: str
 
+    @property
+    def key(self) -> str:
+        """Its name in the record."""
+        return self.title.removeprefix("Baseline+").lower()
 
-NETWORKS = {
-    "resnet50": Network("Baseline+ResNet50", "baseline", "resnet50"),
-    "resnet101": Network("Baseline+ResNet101", "baseline", "resnet101"),
-    "resnet152": Network("Baseline+ResNet152", "baseline", "resnet152"),
-    "mgre": Network("MGRe", "full", "resnet50"),
-}
+
+NETWORKS = (
+    Network("Baseline+ResNet50", "baseline", "resnet50"),
+    Network("Baseline+ResNet101", "baseline", "resnet101"),
+    Network("Baseline+ResNet152", "baseline", "resnet152"),
+    Network("MGRe", "full", "resnet50"),
+)
 REFERENCE = "resnet101"
+NUM_WARM_UPS = 2  # the first passes choose kernels and allocate memory
 
 
 @command
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog=f"python -m {__package__}.latency")
-    parser.add_argument("--dataset", default="market1501", help="whose record it is; its images are not read")
-    parser.add_argument("--data-root", type=Path, help="folder of the real data sets (also the DATA_ROOT variable)")
-    parser.add_argument("--demo", action="store_true", help="smaller batches, fewer repetitions")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    arguments = parser.parse_args(argv)
-    started = time.monotonic()
-    dataset = open_dataset(arguments.dataset, find_data_root(arguments), size="demo" if arguments.demo else "full")
-    device = hardware.select_device(arguments.device)
-    sizes = {"batch_size": 4, "repetitions": 5} if arguments.demo else {"batch_size": 32, "repetitions": 20}
-    measured = measure(device, **sizes)
+    # The record is filed under the data set; its images are not read.
+    program = Program.open(__package__, "latency", argv, description="Measure Table 8's latency.")
+    demo = program.arguments.demo
+    sizes = {"batch_size": 4, "repetitions": 5} if demo else {"batch_size": 32, "repetitions": 20}
+    measured = measure(program, **sizes)
     rows = [
-        (network.title, f"{1000 * found['seconds']:.1f}", f"{found['ratio']:.2f}")
-        for key, network in NETWORKS.items()
-        for found in [measured["networks"][key]]
+        (network.title, f"{1000 * measured[network.key]['seconds']:.1f}", f"{measured[network.key]['ratio']:.2f}")
+        for network in NETWORKS
     ]
-    machine = measured["machine"]
-    print(f"{machine['gpu'] or machine['cpu']}, {machine['precision']}, batches of {sizes['batch_size']} at 256x128")
+    print(f"{program.device}, {program.precision()}, batches of {sizes['batch_size']} images at 256x128")
     print(tabulate(rows, ["network", "ms a batch (median)", "ratio"], tablefmt="github"))
-    write_program_record(
-        __package__,
-        "latency",
-        dataset,
-        scores=measured["networks"],
-        settings=sizes,
-        started=started,
-        device=device,
-        precision=machine["precision"],
-    )
+    print(program.write_record(measured, sizes))
 
 
 @torch.inference_mode()
-def measure(device: torch.device, *, dataset: str = "market1501", batch_size: int = 32, repetitions: int = 20) -> dict:
-    """{batch_size, machine, networks: {name: {seconds, ratio}}}: the median seconds of a batch's test feature.
+def measure(program: Program, *, batch_size: int, repetitions: int) -> dict[str, dict[str, float]]:
+    """{network: {seconds, ratio}}: the median time of a batch's test features, and its ratio to REFERENCE's.
 
-    The networks take turns, so that a busy minute of the machine falls on all of them.
+    The networks take turns, so that whatever else the machine does slows all of them.
     """
-    folder = paper_folder(__package__)
-    precision = hardware.select_precision("auto", device)
-    images = torch.zeros(batch_size, 3, 256, 128, device=device).contiguous(memory_format=torch.channels_last)
-    models = {}
-    for name, network in NETWORKS.items():
-        overrides = {"backbone": network.backbone, "pretrained": "none"}
-        config = load_config(
-            Config, folder, dataset="market1501", demo=False, variant=network.variant, overrides=overrides
-        )
-        model = build_model(config, 1).eval().to(device, memory_format=torch.channels_last)
-        models[name] = model
+    images = torch.zeros(batch_size, 3, 256, 128, device=program.device).contiguous(memory_format=torch.channels_last)
+    models = {network.key: _random_network(program, network).to(program.device) for network in NETWORKS}
     times = {name: [] for name in models}
-    for repetition in range(repetitions + 2):
+    for repetition in range(NUM_WARM_UPS + repetitions):
         for name, model in models.items():
-            with hardware.autocast(device, precision):
-                seconds = _seconds(lambda model=model: model.embed(images), device)
-            if repetition >= 2:  # the first ones choose kernels and allocate
+            with program.autocast():
+                seconds = _seconds(model, images)
+            if repetition >= NUM_WARM_UPS:
                 times[name].append(seconds)
     medians = {name: statistics.median(values) for name, values in times.items()}
-    return {
-        "batch_size": batch_size,
-        "repetitions": repetitions,
-        "machine": describe_machine(device, precision),
-        "networks": {
-            name: {"seconds": seconds, "ratio": seconds / medians[REFERENCE]} for name, seconds in medians.items()
-        },
-    }
+    return {name: {"seconds": seconds, "ratio": seconds / medians[REFERENCE]} for name, seconds in medians.items()}
 
 
-def _seconds(work: Callable, device: torch.device) -> float:
+def _random_network(program: Program, network: Network) -> MGRe:
+    overrides = {"backbone": network.backbone, "pretrained": "none"}
+    settings = program.settings(Settings, network.variant, demo=False, overrides=overrides)
+    return MGRe(1, settings).eval().to(memory_format=torch.channels_last)
+
+
+def _seconds(model: MGRe, images: Tensor) -> float:
     started = time.perf_counter()
-    work()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    model.embed(images)
+    if images.device.type == "cuda":
+        torch.cuda.synchronize(images.device)
     return time.perf_counter() - started
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

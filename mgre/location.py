@@ -10,21 +10,22 @@ import torch
 from torch import Tensor, nn
 
 from .regions import Region
+from .settings import Settings
 
-# Of the last layer's inputs, see LocationModule.forward. ASSUMED; 1 and 0.1 were tried, see README.
-STEP = 0.3
+INPUT_SCALE = 0.3  # of the last layer, see LocationModule.forward. ASSUMED; 1 and 0.1 were tried, see README.
 
 
 class LocationModule(nn.Module):
     """Eq. 1: convolution, ReLU, batch norm, max pooling and a fully connected layer on the flattened map.
 
-    It gives (atanh dC_x, atanh dC_y, log l_1, log l_2) of each region. At the start every box is Table 1's: centre as
-    predefined, l_1 and l_2 those of the sampled map.
+    It predicts (atanh dC_x, atanh dC_y, log l_1, log l_2) of each region. Training starts at Table 1's boxes: the
+    predefined centre, with the sampled map's width and height for l_1 and l_2. size: (H, W) of the map.
     """
 
-    def __init__(self, channels: int, height: int, width: int, regions: Sequence[Region], *, hidden_channels: int):
+    def __init__(self, channels: int, size: tuple[int, int], regions: Sequence[Region], settings: Settings):
         super().__init__()
-        self.height, self.width = height, width
+        self.height, self.width = height, width = size
+        hidden_channels = settings.location_channels
         self.block = nn.Sequential(
             nn.Conv2d(channels, hidden_channels, kernel_size=3, padding=1),
             nn.ReLU(inplace=True),
@@ -32,7 +33,7 @@ class LocationModule(nn.Module):
             nn.MaxPool2d(2),
         )
         in_features = hidden_channels * (height // 2) * (width // 2)
-        self.scale = STEP * in_features**-0.5
+        self.scale = INPUT_SCALE * in_features**-0.5
         self.linear = nn.Linear(in_features, 4 * len(regions))
         nn.init.zeros_(self.linear.weight)
         nn.init.zeros_(self.linear.bias)
@@ -44,10 +45,10 @@ class LocationModule(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> boxes (B, R, 4)."""
         # Scaled: Adam moves every weight by the learning rate, and summed over tens of thousands of inputs its first
-        # step would throw the boxes out of the picture.
+        # step would throw the boxes out of the image.
         change = self.linear(self.block(x).flatten(1) * self.scale).float()
-        # The prior is the bias at the start. It stands apart so that weight decay pulls towards Table 1, not towards
-        # boxes of one cell, and is added in float32, where bf16 would round a box's side.
+        # The prior is not the layer's bias, so that weight decay pulls towards Table 1 and not towards boxes of one
+        # cell; it is added in float32, because bf16 would round the sides of a box.
         parameters = change.unflatten(1, (-1, 4)) + self.prior
         return boxes_of(parameters, self.centres, self.height, self.width)
 

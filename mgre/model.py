@@ -1,13 +1,11 @@
 """Learning multi-granularity features from multi-granularity regions for person re-identification.
 
-Yang, Yang, Tian, Neurocomputing 432, 2021. This is a ResNet-IBN-a with
-its last stride at 1, with:
+Yang, Yang, Tian, Neurocomputing 432, 2021. This is a ResNet-IBN-a with its last stride at 1, with:
   - location modules on the maps of stages 1 to 3 (eq. 1-2), each for its own body regions (Table 1);
   - sampling of the regions from the same maps (eq. 4-5), a residual block for each, and one for the whole image at
     stage 4;
-  - an embedding for each stage (Fig. 3), whose normalised features are weighted and concatenated for the search (eq.
-    6);
-  - semantic guidance: stage 4's map, enlarged, added to those of stages 1 and 2 before anything reads them.
+  - an embedding for each stage (Fig. 3), whose normalised features are weighted and concatenated (eq. 6);
+  - semantic guidance: stage 4's map, upsampled, is added to those of stages 1 and 2 before any module reads them.
 
 Shapes: B images, C channels, H x W of a stage's map, R regions of a stage, S stages with a feature, D its size;
 boxes: (B, R, 4), x_min y_min x_max y_max in parts of the image's width and height.
@@ -21,95 +19,73 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.models.resnet import Bottleneck
 
-from common.backbones import build_resnet
+from common.backbones import batch_norm_neck, build_resnet
 
 from .location import LocationModule
-from .regions import Region, positions_of, prior_boxes, regions_of
+from .regions import Region, positions_of, regions_of
 from .sampling import sample
+from .settings import Settings
 
 GUIDED_STAGES = (1, 2)  # Sec. 3.1: "the first two residual blocks lack semantic information"
 
 
-class Outputs(NamedTuple):
-    """What the losses read: of the stages with a feature (`feature_stages`), and of those with boxes (`box_stages`)."""
+class Output(NamedTuple):
+    """What the losses read, by stage: of those with a feature (`feature_stages`) and of those that locate
+    (`box_stages`)."""
 
-    features: list[Tensor]  # (B, D) for the triplet loss
-    logits: list[Tensor]  # (B, num_identities)
-    boxes: list[Tensor]  # (B, R, 4)
+    features: dict[int, Tensor]  # (B, D), for the triplet loss
+    logits: dict[int, Tensor]  # (B, num_identities)
+    boxes: dict[int, Tensor]  # (B, R, 4), predicted
 
 
 class MGRe(nn.Module):
     """The network, or any row of Tables 4, 5 and 7; without stages it is the baseline.
 
-    stages: of 1, 2, 3, those with modules; whole_image_stages: of these, where the whole map stands in place of
-    regions, so that there is nothing to locate and to sample; single_grained_features: the modules read stage 4's map
-    instead of their own; location_only: locate, but search by the baseline's feature; pose_boxes: boxes are given, not
-    located.
+    Of the settings: `stages` have modules of their own; `whole_image_stages`, some of these, take the whole map in
+    place of regions, so that there is nothing to locate and to sample; with `single_grained_features` all modules read
+    stage 4's map; with `location_only` regions are located, but the baseline's feature is compared; with `pose_boxes`
+    boxes are given, not located.
     """
 
-    def __init__(
-        self,
-        num_identities: int,
-        *,
-        backbone: str,
-        ibn: bool,
-        last_stride: int,
-        pretrained: str,
-        height: int,
-        width: int,
-        stages: Sequence[int],
-        whole_image_stages: Sequence[int],
-        single_grained_features: bool,
-        location_only: bool,
-        pose_boxes: bool,
-        semantic_guidance: bool,
-        location_channels: int,
-        feature_size: int,
-        feature_weights: Sequence[float],
-    ):
+    def __init__(self, num_identities: int, settings: Settings):
         super().__init__()
-        self.backbone = build_resnet(backbone, last_stride=last_stride, pretrained=pretrained, ibn=ibn)
-        self.stages, self.single_grained_features = sorted(stages), single_grained_features
+        self.backbone = build_resnet(
+            settings.backbone, last_stride=settings.last_stride, pretrained=settings.pretrained, ibn=settings.ibn
+        )
+        self.stages, self.single_grained_features = sorted(settings.stages), settings.single_grained_features
         channels = dict(enumerate(self.backbone.channels, start=1))
-        strides = {1: 4, 2: 8, 3: 16, 4: 16 * last_stride}
-        sizes = {stage: (-(-height // stride), -(-width // stride)) for stage, stride in strides.items()}
+        strides = {1: 4, 2: 8, 3: 16, 4: 16 * settings.last_stride}
+        sizes = {
+            stage: (-(-settings.height // stride), -(-settings.width // stride)) for stage, stride in strides.items()
+        }
 
         self.guidance, self.branches = nn.ModuleDict(), nn.ModuleDict()
         for stage in self.stages:
-            source = 4 if single_grained_features else stage
-            if semantic_guidance and source in GUIDED_STAGES:
+            source = 4 if settings.single_grained_features else stage
+            if settings.semantic_guidance and source in GUIDED_STAGES:
                 self.guidance[str(stage)] = SemanticGuidance(channels[4], channels[stage])
-            self.branches[str(stage)] = Branch(
-                channels[source],
-                sizes[source],
-                () if stage in whole_image_stages else regions_of(stage),
-                located=not pose_boxes,
-                sampled=not location_only,
-                location_channels=location_channels,
-            )
-        whole_network = bool(self.stages) and not location_only
-        if whole_network:
-            self.branches["4"] = Branch(channels[4], sizes[4], ())
-        self.feature_stages = [*self.stages, 4] if whole_network else [4]
+            regions = () if stage in settings.whole_image_stages else regions_of(stage)
+            self.branches[str(stage)] = Branch(channels[source], sizes[source], regions, settings)
+        has_stage_features = bool(self.stages) and not settings.location_only
+        if has_stage_features:
+            self.branches["4"] = Branch(channels[4], sizes[4], (), settings)
+        self.feature_stages = [*self.stages, 4] if has_stage_features else [4]
         self.box_stages = [stage for stage in self.stages if self.branches[str(stage)].location is not None]
 
         self.embeddings = nn.ModuleDict()
         for stage in self.feature_stages:
-            source = 4 if single_grained_features else stage
-            num_maps = self.branches[str(stage)].num_maps if whole_network else 1
-            out_features = feature_size if whole_network else None
+            source = 4 if settings.single_grained_features else stage
+            num_maps = len(self.branches[str(stage)].extraction) if has_stage_features else 1
+            out_features = settings.feature_size if has_stage_features else None
             self.embeddings[str(stage)] = Embedding(channels[source] * num_maps, out_features, num_identities)
-        self.feature_weights = [feature_weights[stage - 1] for stage in self.feature_stages]
+        self.feature_weights = [settings.feature_weights[stage - 1] for stage in self.feature_stages]
 
-    def forward(self, images: Tensor, boxes: Tensor | None = None) -> Outputs:
+    def forward(self, images: Tensor, boxes: Tensor | None = None) -> Output:
         """images: (B, 3, height, width), normalised; boxes: (B, 7, 4) of all REGIONS where they are not located."""
         maps, located = self.region_maps(images, boxes)
-        features = [self.embeddings[str(stage)].feature(maps[stage]) for stage in self.feature_stages]
-        logits = [
-            self.embeddings[str(stage)].logits(feature)
-            for stage, feature in zip(self.feature_stages, features, strict=True)
-        ]
-        return Outputs(features, logits, [located[stage] for stage in self.box_stages])
+        features = {stage: self.embeddings[str(stage)].feature(maps[stage]) for stage in self.feature_stages}
+        logits = {stage: self.embeddings[str(stage)].logits(feature) for stage, feature in features.items()}
+        return Output(features, logits, {stage: located[stage] for stage in self.box_stages})
 
     def embed(self, images: Tensor, boxes: Tensor | None = None) -> Tensor:
         """Eq. 6, the feature that is compared at test time: (B, S * D)."""
@@ -142,7 +118,7 @@ class MGRe(nn.Module):
         return maps, used_boxes
 
     def stage_maps(self, images: Tensor) -> dict[int, Tensor]:
-        """What each stage's modules read: its map, guided by stage 4's; stage 4's own."""
+        """What each stage's modules read: its map, guided by stage 4's where that is due."""
         found, x = {}, self.backbone.stem(images)
         for stage in (1, 2, 3, 4):
             x = found[stage] = getattr(self.backbone, f"layer{stage}")(x)
@@ -160,10 +136,10 @@ def weighted(stage_features: Tensor, weights: Sequence[float]) -> Tensor:
 
 
 class SemanticGuidance(nn.Module):
-    """A shallow map plus stage 4's, with as many channels by a 1x1 convolution and as many pixels by upsampling.
+    """A shallow map plus stage 4's, brought to its channels by a 1x1 convolution and to its size by upsampling.
 
-    The paper enlarges first and convolves then. The two commute (tested), and the other order costs 1/16 at stage 1 and
-    1/4 at stage 2; `upsample_first` takes the paper's, for counting.
+    The paper upsamples first, then convolves. The two commute (tested), and convolving first costs 1/16 of it at stage
+    1 and 1/4 at stage 2. `upsample_first` is the paper's order, for counting its multiply-accumulates.
     """
 
     upsample_first = False
@@ -181,58 +157,44 @@ class SemanticGuidance(nn.Module):
 
 
 class Branch(nn.Module):
-    """A stage's location, sampling and feature extraction modules; without regions, feature extraction of the whole
-    map.
+    """The location, sampling and feature extraction modules of a stage's regions; without regions, the feature
+    extraction of its whole map. `location_only` has no extraction, `pose_boxes` no location.
 
-    size: (H, W) of the map; located: whether it predicts the boxes; sampled: whether it has features at all.
+    size: (H, W) of the map.
     """
 
-    def __init__(
-        self,
-        channels: int,
-        size: tuple[int, int],
-        regions: Sequence[Region],
-        *,
-        located: bool = True,
-        sampled: bool = True,
-        location_channels: int = 0,
-    ):
+    def __init__(self, channels: int, size: tuple[int, int], regions: Sequence[Region], settings: Settings):
         super().__init__()
         self.sampled_sizes = [region.sampled_size(*size) for region in regions]
-        self.num_maps = len(regions) or 1
         self.location = None
-        if regions and located:
-            self.location = LocationModule(channels, *size, regions, hidden_channels=location_channels)
+        if regions and not settings.pose_boxes:
+            self.location = LocationModule(channels, size, regions, settings)
+        num_maps = 0 if settings.location_only else len(regions) or 1
         # Not shared: each extracts features of another granularity. The width is ResNet's own for this many channels.
-        self.extraction = nn.ModuleList(
-            Bottleneck(channels, channels // Bottleneck.expansion) for _ in range(self.num_maps if sampled else 0)
-        )
+        self.extraction = nn.ModuleList(Bottleneck(channels, channels // Bottleneck.expansion) for _ in range(num_maps))
 
     def forward(self, x: Tensor, boxes: Tensor | None) -> tuple[list[Tensor], Tensor | None]:
         """The map (B, C, H, W) and, where it does not locate, boxes (B, R, 4) -> extracted maps, and the boxes used."""
         if self.location is not None:
             boxes = self.location(x)
-        parts = [x]
-        if self.sampled_sizes and self.extraction:
-            parts = [sample(x, boxes[:, region], size) for region, size in enumerate(self.sampled_sizes)]
         if not self.extraction:
             return [], boxes
+        parts = [sample(x, boxes[:, region], size) for region, size in enumerate(self.sampled_sizes)] or [x]
         return [extract(part) for extract, part in zip(self.extraction, parts, strict=True)], boxes
 
 
 class Embedding(nn.Module):
     """Fig. 3: average and maximum pooling, concatenation, a fully connected layer; batch norm and a classifier.
 
-    The triplet loss reads the feature before the batch norm, the search the one after it, as Luo et al.'s "batch
-    normalization neck" has it (ASSUMED). out_features None: no fully connected layer, as the baseline.
+    The triplet loss reads the feature before the batch norm, the search compares the one after it, as with Luo et
+    al.'s neck (ASSUMED). out_features None: no fully connected layer, as in the baseline.
     """
 
     def __init__(self, in_features: int, out_features: int | None, num_identities: int):
         super().__init__()
         self.linear = nn.Linear(in_features, out_features, bias=False) if out_features else nn.Identity()
         size = out_features or in_features
-        self.neck = nn.BatchNorm1d(size)
-        self.neck.bias.requires_grad_(False)
+        self.neck = batch_norm_neck(size)
         self.classifier = nn.Linear(size, num_identities, bias=False)
         nn.init.normal_(self.classifier.weight, std=0.001)  # ASSUMED: not stated; uniform predictions at the start
 
@@ -243,8 +205,3 @@ class Embedding(nn.Module):
     def logits(self, feature: Tensor) -> Tensor:
         """(B, D) -> (B, num_identities)."""
         return self.classifier(self.neck(feature))
-
-
-def boxes_from_poses(targets: Tensor, known: Tensor) -> Tensor:
-    """(B, 7, 4) for a network without location modules: Table 1's box where a region has no joints."""
-    return torch.where(known[..., None], targets, prior_boxes().to(targets))

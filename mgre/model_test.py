@@ -1,20 +1,20 @@
-"""MGRe's modules against the paper's equations written out plainly, and every row of Tables 4, 5 and 7."""
+"""The network in every row of Tables 4, 5 and 7: gradients, test feature, compute; settings and learning rate."""
+
+from pathlib import Path
 
 import pytest
 import torch
 from torch.nn import functional
 
-from common.complexity import count_macs
-from common.config import load_config
 from common.errors import UserError
-from common.provenance import paper_folder
-from mgre.location import LocationModule, boxes_of
-from mgre.losses import location_loss
-from mgre.model import SemanticGuidance, boxes_from_poses, weighted
-from mgre.regions import REGIONS, positions_of, prior_boxes, regions_of, target_boxes
-from mgre.sampling import sample
-from mgre.scores import model_size
-from mgre.train import Config, build_model, learning_rate, loss_terms
+from common.runs.settings import load_settings
+
+from .losses import Batch, losses
+from .model import MGRe, SemanticGuidance, weighted
+from .regions import REGIONS, positions_of, prior_boxes, regions_of
+from .scores import network_size
+from .settings import Settings
+from .train import learning_rate
 
 # variant -> stages with a feature, stages that locate
 ROWS = {
@@ -32,138 +32,18 @@ ROWS = {
 }
 
 
-def config(variant="full", *, demo=True, **overrides):
-    folder = paper_folder("mgre")
-    return load_config(Config, folder, dataset="market1501", demo=demo, variant=variant, overrides=overrides)
+def settings_of(variant="full", *, demo=True, **overrides):
+    folder = Path(__file__).parent
+    return load_settings(Settings, folder, dataset="market1501", demo=demo, variant=variant, overrides=overrides)
 
 
 def small(variant, **overrides):
     """A network that tests build and run in no time."""
-    return build_model(config(variant, feature_size=8, location_channels=4, **overrides), num_identities=3)
+    return MGRe(3, settings_of(variant, feature_size=8, location_channels=4, **overrides))
 
 
 def given_boxes(settings, batch):
     return prior_boxes().expand(batch, -1, -1) if settings.pose_boxes else None
-
-
-# ------------------------------------------------------------------ sampling, eq. 4-5
-
-
-def eq_5(U, centre, lengths, size):
-    """Eq. 5's double sum at eq. 4's coordinates with pixel centres. U: (C, H, W); centre in (0, 1); lengths in
-    pixels."""
-    C, H, W = U.shape
-    (l_1, l_2), (N, M) = lengths, size
-    V = torch.zeros(C, N, M, dtype=U.dtype)
-    for row in range(N):
-        for column in range(M):
-            x_s = centre[0] * W + (column + 0.5 - M / 2) * l_1 / M - 0.5
-            y_s = centre[1] * H + (row + 0.5 - N / 2) * l_2 / N - 0.5
-            for n in range(H):
-                for m in range(W):
-                    V[:, row, column] += U[:, n, m] * max(0, 1 - abs(x_s - m)) * max(0, 1 - abs(y_s - n))
-    return V
-
-
-# Within the map, larger than it, smaller than a pixel, and mostly outside.
-@pytest.mark.parametrize(
-    ("centre", "lengths"),
-    [((0.45, 0.6), (3.1, 4.2)), ((0.5, 0.5), (9, 12)), ((0.3, 0.2), (0.4, 0.6)), ((1.0, 0.1), (4, 5))],
-)
-def test_sampling_is_eq_5_as_a_double_sum(centre, lengths):
-    torch.manual_seed(0)
-    U = torch.randn(2, 7, 5, dtype=torch.float64)
-    half = torch.tensor(lengths) / (2 * torch.tensor([5.0, 7.0]))
-    box = torch.cat([torch.tensor(centre) - half, torch.tensor(centre) + half])
-    output = sample(U[None], box[None], (4, 3))
-    torch.testing.assert_close(output[0], eq_5(U, centre, lengths, (4, 3)), atol=1e-5, rtol=1e-4)
-
-
-def test_a_box_of_the_whole_map_at_its_own_size_is_the_map():
-    x = torch.randn(2, 3, 6, 4)
-    torch.testing.assert_close(sample(x, torch.tensor([[0.0, 0, 1, 1]] * 2), (6, 4)), x)
-
-
-def test_places_are_not_rounded_where_the_map_is_bf16():
-    x = torch.randn(1, 1, 64, 32).bfloat16()
-    boxes = torch.tensor([[0.2013, 0.3049, 0.8123, 0.9077]])
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        output = sample(x, boxes, (8, 8))
-    torch.testing.assert_close(output, sample(x.float(), boxes, (8, 8)), atol=1e-5, rtol=1e-4)
-
-
-def test_the_gradient_in_the_box_parameters_is_that_of_finite_differences():
-    torch.manual_seed(0)
-    x = torch.randn(1, 2, 8, 6)
-    direction = torch.randn(1, 2, 3, 4)
-    parameters = torch.tensor([[[0.13, -0.21, 1.1, 1.3]]], requires_grad=True)  # atanh dC, log l of one region
-
-    def value(p):
-        boxes = boxes_of(p, torch.tensor([[0.5, 0.4]]), 8, 6)
-        return (sample(x, boxes[:, 0], (3, 4)).double() * direction).sum()
-
-    (gradient,) = torch.autograd.grad(value(parameters), parameters)
-    for position in range(4):
-        step = torch.zeros(1, 1, 4)
-        step[..., position] = 1e-3
-        with torch.no_grad():
-            difference = (value(parameters + step) - value(parameters - step)) / 2e-3
-        assert gradient[0, 0, position].item() == pytest.approx(difference.item(), rel=0.02, abs=0.01)
-
-
-# ------------------------------------------------------------------ location, eq. 1-3
-
-
-def test_boxes_are_eq_2():
-    # W = 10, H = 20; tanh(atanh) = 0.1 and -0.2; l = (4, 5): x from (0.5 + 0.1) 10 - 2 to + 2, y from (0.75 - 0.2) 20 -
-    # 2.5.
-    parameters = torch.tensor([[[0.1, -0.2, 4.0, 5.0]]])
-    parameters = torch.cat([parameters[..., :2].atanh(), parameters[..., 2:].log()], dim=2)
-    box = boxes_of(parameters, torch.tensor([[0.5, 0.75]]), 20, 10)
-    torch.testing.assert_close(box * torch.tensor([10, 20, 10, 20]), torch.tensor([[[4.0, 8.5, 8.0, 13.5]]]))
-
-
-def test_location_loss_is_eq_3_with_unknown_boxes_left_out():
-    boxes = torch.tensor([[[0.1, 0.2, 0.5, 0.6], [0, 0, 1, 1]], [[0.3, 0.3, 0.7, 0.9], [0, 0, 1, 1]]])
-    low = torch.tensor([[0.3, 0.2], [0.25, 0.4]])  # min of the joints of the known regions, then max
-    high = torch.tensor([[0.4, 0.5], [0.65, 0.75]])
-    targets = torch.zeros(2, 2, 4)
-    targets[:, 0] = torch.cat([low - 0.05, high + 0.05], dim=1)
-    known = torch.tensor([[True, False], [True, False]])
-    first = (0.1 - 0.25) ** 2 + (0.2 - 0.15) ** 2 + (0.5 - 0.45) ** 2 + (0.6 - 0.55) ** 2
-    second = (0.3 - 0.2) ** 2 + (0.3 - 0.35) ** 2 + (0.7 - 0.7) ** 2 + (0.9 - 0.8) ** 2
-    assert location_loss(boxes, targets, known).item() == pytest.approx((first + second) / 2)
-    nothing = location_loss(boxes.requires_grad_(), targets, torch.zeros_like(known))
-    nothing.backward()
-    assert nothing == 0 and boxes.grad.abs().sum() == 0
-
-
-@pytest.mark.parametrize("stage", [1, 2, 3])
-def test_the_boxes_start_at_table_1s_priors(stage):
-    torch.manual_seed(0)
-    regions = regions_of(stage)
-    height, width = {1: (64, 32), 2: (32, 16), 3: (16, 8)}[stage]
-    boxes = LocationModule(4, height, width, regions, hidden_channels=3)(torch.randn(2, 4, height, width))
-    pixels = boxes[1] * torch.tensor([width, height, width, height])
-    for region, (x_min, y_min, x_max, y_max) in zip(regions, pixels.tolist(), strict=True):
-        assert (x_max - x_min, y_max - y_min) == pytest.approx((region.M, region.N))
-        assert ((x_min + x_max) / 2, (y_min + y_max) / 2) == pytest.approx(
-            (region.centre[0] * width, region.centre[1] * height), abs=1e-4
-        )
-
-
-def test_position_survives_in_the_location_module():
-    """The same bright spot elsewhere gives other boxes once the last layer is not zero."""
-    torch.manual_seed(0)
-    module = LocationModule(1, 8, 8, regions_of(3), hidden_channels=2).eval()
-    torch.nn.init.normal_(module.linear.weight)
-    spots = torch.zeros(2, 1, 8, 8)
-    spots[0, 0, 1, 1] = spots[1, 0, 5, 5] = 1
-    first, second = module(spots)
-    assert not torch.allclose(first, second)
-
-
-# ------------------------------------------------------------------ guidance
 
 
 def test_convolving_and_upsampling_commute():
@@ -177,22 +57,17 @@ def test_convolving_and_upsampling_commute():
     torch.testing.assert_close(ours, x + functional.conv2d(enlarged, guidance.convolution.weight))
 
 
-# ------------------------------------------------------------------ the whole network
-
-
 @pytest.mark.parametrize("variant", ROWS)
 def test_gradient_reaches_every_parameter_in_every_row(variant):
     torch.manual_seed(0)
-    settings = config(variant)
-    model = small(variant)
+    settings, model = settings_of(variant), small(variant)
     for stage in model.box_stages:  # zero at the start, so that nothing behind the last layer would have a gradient
         torch.nn.init.normal_(model.branches[str(stage)].location.linear.weight, std=0.1)
-    outputs = model(torch.randn(4, 3, 128, 64), given_boxes(settings, 4))
-    assert (model.feature_stages, model.box_stages) == ROWS[variant]
-    assert [boxes.shape[1] for boxes in outputs.boxes] == [len(regions_of(stage)) for stage in model.box_stages]
-    targets, known = torch.rand(4, 7, 4), torch.ones(4, 7, dtype=torch.bool)
-    terms = loss_terms(model, outputs, torch.tensor([0, 0, 1, 1]), targets, known, settings)
-    sum(terms.values()).backward()
+    output = model(torch.randn(4, 3, 128, 64), given_boxes(settings, 4))
+    assert (list(output.features), list(output.boxes)) == ROWS[variant]
+    assert all(boxes.shape[1] == len(regions_of(stage)) for stage, boxes in output.boxes.items())
+    batch = Batch(torch.tensor([0, 0, 1, 1]), torch.rand(4, 7, 4), torch.ones(4, 7, dtype=torch.bool))
+    losses(output, batch, settings)["loss"].backward()
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     assert all(name.endswith("neck.bias") for name in set(dict(model.named_parameters())) - set(trained))
     assert not [name for name, p in trained.items() if p.grad is None or not p.grad.abs().sum() > 0]
@@ -201,7 +76,7 @@ def test_gradient_reaches_every_parameter_in_every_row(variant):
 @pytest.mark.parametrize("variant", ROWS)
 def test_the_test_feature_is_eq_6(variant):
     model = small(variant).eval()
-    images, boxes = torch.randn(2, 3, 128, 64), given_boxes(config(variant), 2)
+    images, boxes = torch.randn(2, 3, 128, 64), given_boxes(settings_of(variant), 2)
     feature = model.embed(images, boxes)
     stages, _ = ROWS[variant]
     size = 512 if stages == [4] else 8
@@ -210,34 +85,6 @@ def test_the_test_feature_is_eq_6(variant):
     norms = feature.unflatten(1, (len(stages), size)).norm(dim=2)
     torch.testing.assert_close(norms, torch.tensor(weights).expand(2, -1))
     torch.testing.assert_close(feature, weighted(model.stage_features(images, boxes), weights))
-
-
-def test_eq_9_weighs_the_first_three_stages():
-    model, settings = small("full"), config()
-    outputs = model(torch.randn(4, 3, 128, 64))
-    labels, targets = torch.tensor([0, 0, 1, 2]), prior_boxes().expand(4, -1, -1) + 0.1
-    known = torch.ones(4, 7, dtype=torch.bool)
-
-    def total(**changes):
-        return sum(loss_terms(model, outputs, labels, targets, known, config(**changes)).values()).item()
-
-    fourth = total(stage_loss_weight=0)
-    assert total() - fourth == pytest.approx((total(stage_loss_weight=1) - fourth) / 2, rel=1e-5)
-    located = loss_terms(model, outputs, labels, targets, known, settings)["location_loss"].item()
-    assert located == pytest.approx(20 * 0.5 * 3 * 4 * 0.1**2, rel=1e-4)  # each box off by 0.1 on four sides
-    smoothed = functional.cross_entropy(outputs.logits[3].float(), labels, label_smoothing=0.1).item()
-    assert loss_terms(model, outputs, labels, targets, known, config(stage_loss_weight=0))[
-        "identity_loss"
-    ].item() == pytest.approx(smoothed)
-
-
-def test_boxes_straight_from_poses_fall_back_to_the_priors():
-    joints = torch.zeros(2, 17, 3)
-    joints[0, 0] = torch.tensor([0.5, 0.1, 2])  # a nose only
-    boxes = boxes_from_poses(*target_boxes(joints))
-    torch.testing.assert_close(boxes[0, 0], torch.tensor([0.45, 0.05, 0.55, 0.15]))
-    torch.testing.assert_close(boxes[0, 1], prior_boxes()[1])
-    torch.testing.assert_close(boxes[1], prior_boxes())
 
 
 def test_given_boxes_are_what_is_sampled():
@@ -265,8 +112,9 @@ def test_compute_is_table_8s():
 
     def gmacs(variant, **overrides):
         with torch.device("meta"):
-            model = build_model(config(variant, demo=False, pretrained="none", **overrides), num_identities=751)
-        return {name: value / 1e9 for name, value in model_size(model, 256, 128).items()}
+            settings = settings_of(variant, demo=False, pretrained="none", **overrides)
+            model = MGRe(751, settings)
+        return {name: value / 1e9 for name, value in network_size(model, settings).items()}
 
     assert gmacs("baseline", backbone="resnet101")["macs"] == pytest.approx(6.50, rel=0.01)
     assert gmacs("baseline", backbone="resnet152")["macs"] == pytest.approx(8.95, rel=0.01)
@@ -277,17 +125,16 @@ def test_compute_is_table_8s():
 
 def test_sizes_of_the_paper():
     with torch.device("meta"):
-        model = build_model(config(demo=False, pretrained="none"), num_identities=751)
+        model = MGRe(751, settings_of(demo=False, pretrained="none"))
     assert [region.sampled_size(*{1: (64, 32), 2: (32, 16), 3: (16, 8)}[region.stage]) for region in REGIONS] == [
         (region.N, region.M) for region in REGIONS
     ]
     assert model.branches["1"].location.linear.in_features == 128 * 32 * 16
     assert [model.embeddings[name].linear.out_features for name in model.embeddings] == [512] * 4
-    assert count_macs(model.branches["4"].extraction[0], torch.empty(1, 2048, 16, 8)) > 0
 
 
 def test_learning_rate_warms_up_and_steps_down():
-    settings = config(demo=False)
+    settings = settings_of(demo=False)
     expected = {
         0: 3.5e-6,
         5: 3.5e-4 * 0.505,
@@ -303,7 +150,10 @@ def test_learning_rate_warms_up_and_steps_down():
 
 def test_settings_that_exclude_each_other_are_refused():
     with pytest.raises(UserError, match="must be among stages"):
-        config("baseline", whole_image_stages=[3])
+        settings_of("baseline", whole_image_stages=[3])
     with pytest.raises(UserError, match="exclude each other"):
-        config("without_jo", location_only=True)
-    assert [variant for variant in ROWS if not config(variant).needs_poses] == ["baseline", "single_grained_regions"]
+        settings_of("without_jo", location_only=True)
+    assert [variant for variant in ROWS if not settings_of(variant).needs_poses] == [
+        "baseline",
+        "single_grained_regions",
+    ]

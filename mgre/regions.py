@@ -1,6 +1,6 @@
-"""The seven body regions of Table 1, their joints, and the boxes that joints give them (eq. 3's targets).
+"""The seven body regions of Table 1, the joints of each, and the boxes around them (eq. 3's targets).
 
-Shapes: B images, R regions. joints: (B, 17, 3), COCO's order, x and y in (0, 1) of the image, v = 0 where a joint is
+Shapes: B images, R regions. joints: (B, 17, 3), in COCO's order, x and y in (0, 1) of the image, v = 0 where a joint is
 not in the image. boxes: (B, R, 4), x_min y_min x_max y_max in parts of the image's width and height.
 """
 
@@ -12,14 +12,13 @@ from torch import Tensor
 
 from common.datasets.poses import COCO_JOINTS
 
-MARGIN = 0.05  # eq. 3, in coordinates scaled to (0, 1): in cells of a feature map it would be nothing
-
+MARGIN = 0.05  # eq. 3; of coordinates in (0, 1), since 0.05 cells of a feature map would be next to nothing
 STAGE_MAPS = {1: (64, 32), 2: (32, 16), 3: (16, 8)}  # height and width of the maps at 256x128, to which N and M refer
 
 
 @dataclass(frozen=True)
 class Region:
-    """A row of Table 1, with the joints that belong to it (I_p of Sec. 3.1; ASSUMED: the paper does not list them)."""
+    """A row of Table 1, with its joints (I_p of Sec. 3.1; ASSUMED: the paper does not list them)."""
 
     name: str
     stage: int
@@ -30,7 +29,7 @@ class Region:
 
     @property
     def extent(self) -> tuple[float, float]:
-        """(width, height) in parts of the stage's map, so that Table 1 serves any input size."""
+        """(width, height) in parts of the stage's map, so that Table 1 applies to any input size."""
         height, width = STAGE_MAPS[self.stage]
         return self.M / width, self.N / height
 
@@ -73,7 +72,7 @@ def regions_of(stage: int) -> tuple[Region, ...]:
 
 
 def positions_of(stage: int) -> list[int]:
-    """Where the stage's regions stand in REGIONS."""
+    """The positions of the stage's regions in REGIONS."""
     return [position for position, region in enumerate(REGIONS) if region.stage == stage]
 
 
@@ -85,8 +84,7 @@ def prior_boxes(regions: Sequence[Region] = REGIONS) -> Tensor:
 def target_boxes(joints: Tensor, regions: Sequence[Region] = REGIONS) -> tuple[Tensor, Tensor]:
     """The boxes around each region's joints with eq. 3's margin, (B, R, 4), and which are known, (B, R) bool.
 
-    A region none of whose joints is in the image, or any region of an image without a pose (v = 0 throughout), is
-    unknown; its box is all zeros.
+    A region is unknown, its box all zeros, where none of its joints is in the image or the image has no pose.
     """
     member = torch.tensor([[name in region.joints for name in COCO_JOINTS] for region in regions], device=joints.device)
     absent = ~((joints[:, None, :, 2] > 0) & member)[..., None]  # (B, R, 17, 1)
@@ -97,14 +95,19 @@ def target_boxes(joints: Tensor, regions: Sequence[Region] = REGIONS) -> tuple[T
     return torch.cat([low, high], dim=2).masked_fill(~known[..., None], 0.0), known
 
 
+def boxes_from_poses(targets: Tensor, known: Tensor) -> Tensor:
+    """`target_boxes` for a network without location modules: (B, 7, 4), Table 1's box where a region has no joints."""
+    return torch.where(known[..., None], targets, prior_boxes().to(targets))
+
+
 def flip_joints(joints: Tensor, chosen: Tensor) -> Tensor:
-    """Mirror the chosen images' joints, (B,) bool: x becomes 1 - x, and left and right joints change places."""
+    """Mirror the joints of the chosen images, (B,) bool: x becomes 1 - x, and left and right joints are swapped."""
     mirrored = joints[:, _MIRRORED] * joints.new_tensor([-1, 1, 1]) + joints.new_tensor([1, 0, 0])
     return torch.where(chosen.to(joints.device)[:, None, None], mirrored, joints)
 
 
 def intersection_over_union(boxes: Tensor, others: Tensor) -> Tensor:
-    """(..., 4) and (..., 4) -> (...), 0 where they do not meet."""
+    """(..., 4) and (..., 4) -> (...), 0 where they do not overlap."""
     low, high = torch.maximum(boxes[..., :2], others[..., :2]), torch.minimum(boxes[..., 2:], others[..., 2:])
     intersection = (high - low).clamp(min=0).prod(-1)
     areas = [(b[..., 2:] - b[..., :2]).prod(-1) for b in (boxes, others)]

@@ -1,10 +1,11 @@
-"""Joints and the boxes they give; flips."""
+"""Joints, the boxes around them, and flips."""
 
 import pytest
 import torch
 
 from common.datasets.poses import COCO_JOINTS
-from mgre.regions import REGIONS, flip_joints, intersection_over_union, prior_boxes, target_boxes
+
+from .regions import REGIONS, boxes_from_poses, flip_joints, intersection_over_union, prior_boxes, target_boxes
 
 NAMES = [region.name for region in REGIONS]
 
@@ -45,6 +46,15 @@ def test_targets_are_the_joints_extent_with_the_margin():
     assert box_of(boxes, "whole body") == pytest.approx((0.35, 0.05, 0.85, 0.75))
     assert known[0].tolist() == [name != "half right torso" for name in NAMES]
     assert box_of(boxes, "half right torso") == [0, 0, 0, 0]
+
+
+def test_boxes_straight_from_poses_fall_back_to_the_priors():
+    joints = torch.zeros(2, 17, 3)
+    joints[0, 0] = torch.tensor([0.5, 0.1, 2])  # a nose only
+    boxes = boxes_from_poses(*target_boxes(joints))
+    torch.testing.assert_close(boxes[0, 0], torch.tensor([0.45, 0.05, 0.55, 0.15]))
+    torch.testing.assert_close(boxes[0, 1], prior_boxes()[1])
+    torch.testing.assert_close(boxes[1], prior_boxes())
 
 
 def test_an_image_without_a_pose_has_no_known_region():

@@ -1,160 +1,60 @@
-"""Train and evaluate MGRe: `python -m mgre.train --demo`, or `--data-root DIR` for the real data."""
+"""Train and evaluate MGRe: `--demo` on synthetic pedestrians, `--data-root DIR` on the real data, `--help` for more."""
 
-import sys
-import time
-from collections import defaultdict
-from typing import Annotated, Literal
+from collections.abc import Callable
 
 import torch
-from pydantic import Field, model_validator
-from pydantic.dataclasses import dataclass
 from torch import Tensor
-from torch.nn import functional
 
 from common import augment, distributed
-from common.command_line import command_line
 from common.datasets.base import Subset
-from common.errors import command
+from common.datasets.poses import read_joints
+from common.errors import UserError, command
 from common.images import ImageStore
-from common.losses import batch_hard_triplet
-from common.runs import Run
+from common.runs import Meter, Run, open_run
 from common.samplers import IdentitySampler
 
-from .data import split_training
-from .losses import location_loss
-from .model import MGRe, Outputs, boxes_from_poses
-from .poses import read_joints
-from .regions import flip_joints, positions_of, target_boxes
-from .scores import model_size, score
-
-Positive = Annotated[int, Field(gt=0)]
-Count = Annotated[int, Field(ge=0)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Rate = Annotated[float, Field(ge=0)]
+from .losses import Batch, losses
+from .model import MGRe, weighted
+from .regions import boxes_from_poses, flip_joints, target_boxes
+from .scores import StageEmbed, network_size, score
+from .settings import Settings
 
 
-@dataclass(frozen=True)
-class Config:
-    """Types and ranges of the settings; their values and sources stand in config.yaml."""
-
-    height: Annotated[int, Field(ge=32)]
-    width: Annotated[int, Field(ge=32)]
-    flip_probability: Share
-    erasing_probability: Share
-
-    backbone: str
-    ibn: bool
-    last_stride: Literal[1, 2]
-    pretrained: str
-    stages: list[Literal[1, 2, 3]]
-    whole_image_stages: list[Literal[1, 2, 3]]
-    single_grained_features: bool
-    location_only: bool
-    pose_boxes: bool
-    semantic_guidance: bool
-    location_channels: Positive
-    feature_size: Positive
-    feature_weights: Annotated[list[Rate], Field(min_length=4, max_length=4)]
-
-    stage_loss_weight: Rate
-    location_loss_weight: Rate
-    label_smoothing: Share
-    triplet_margin: Rate
-
-    identities_per_batch: Annotated[int, Field(ge=2)]
-    images_per_identity: Annotated[int, Field(ge=2)]
-    num_epochs: Count
-    learning_rate: Rate
-    warmup_start: Share
-    warmup_epochs: Count
-    decay_epochs: list[Positive]
-    decay_factor: Share
-    weight_decay: Rate
-    validation_identities: Count
-
-    occluded_scores: bool
-    feature_weight_scores: bool
-    occlusion_probability: Share
-
-    precision: Literal["auto", "bf16", "fp16", "fp32"]
-    cache: bool
-
-    @model_validator(mode="after")
-    def _consistent(self) -> "Config":
-        if not set(self.whole_image_stages) <= set(self.stages):
-            raise ValueError(f"whole_image_stages {self.whole_image_stages} must be among stages {self.stages}")
-        if self.location_only and self.pose_boxes:
-            raise ValueError("location_only and pose_boxes exclude each other: nothing would be learned from the boxes")
-        return self
-
-    @property
-    def needs_poses(self) -> bool:
-        return bool(set(self.stages) - set(self.whole_image_stages))
-
-
-def learning_rate(epochs_done: float, config: Config) -> float:
-    """Sec. 4.2, after so many epochs, parts of them counted: a linear warm-up, then steps down."""
-    if epochs_done < config.warmup_epochs:
-        progress = epochs_done / config.warmup_epochs
-        return config.learning_rate * (config.warmup_start + (1 - config.warmup_start) * progress)
-    return config.learning_rate * config.decay_factor ** sum(epochs_done >= decay for decay in config.decay_epochs)
-
-
-def build_model(config: Config, num_identities: int) -> MGRe:
-    return MGRe(
-        num_identities,
-        backbone=config.backbone,
-        ibn=config.ibn,
-        last_stride=config.last_stride,
-        pretrained=config.pretrained,
-        height=config.height,
-        width=config.width,
-        stages=config.stages,
-        whole_image_stages=config.whole_image_stages,
-        single_grained_features=config.single_grained_features,
-        location_only=config.location_only,
-        pose_boxes=config.pose_boxes,
-        semantic_guidance=config.semantic_guidance,
-        location_channels=config.location_channels,
-        feature_size=config.feature_size,
-        feature_weights=config.feature_weights,
+def learning_rate(epochs_done: float, settings: Settings) -> float:
+    """Sec. 4.2, after so many epochs, fractions of an epoch included: a linear warm-up, then steps down."""
+    if epochs_done < settings.warmup_epochs:
+        progress = epochs_done / settings.warmup_epochs
+        return settings.learning_rate * (settings.warmup_start + (1 - settings.warmup_start) * progress)
+    return settings.learning_rate * settings.decay_factor ** sum(
+        epochs_done >= decay for decay in settings.decay_epochs
     )
 
 
 def augmented(
-    images: Tensor, joints: Tensor | None, config: Config, generator: torch.Generator
+    images: Tensor, joints: Tensor | None, settings: Settings, generator: torch.Generator
 ) -> tuple[Tensor, Tensor | None]:
     """Sec. 4.2: flip, normalise, erase; the joints follow the flip. (B, 3, H, W) uint8 -> float32, channels last."""
-    chosen = augment.choose(len(images), config.flip_probability, generator)
-    images = augment.normalise(augment.flip(images, chosen))  # mirrors bytes: cheaper, and the same
-    images = augment.random_erasing(images, config.erasing_probability, generator)
+    chosen = augment.choose(len(images), settings.flip_probability, generator)
+    images = augment.normalise(augment.flip(images, chosen))  # flips bytes: cheaper, and the same
+    images = augment.random_erasing(images, settings.erasing_probability, generator)
     flipped_joints = None if joints is None else flip_joints(joints, chosen)
     return images.contiguous(memory_format=torch.channels_last), flipped_joints
 
 
-def loss_terms(
-    model: MGRe, outputs: Outputs, labels: Tensor, targets: Tensor | None, known: Tensor | None, config: Config
-) -> dict[str, Tensor]:
-    """Eq. 7-9: identity, triplet and location losses, each summed over its stages with lambda for stages 1 to 3.
+def prepared(images: Tensor) -> Tensor:
+    """What the network sees at test time. (B, 3, H, W) uint8 -> float32, channels last."""
+    return augment.normalise(images).contiguous(memory_format=torch.channels_last)
 
-    labels: (B,); targets: (B, 7, 4) and known: (B, 7), of all regions, where boxes are learned.
-    """
-    terms = defaultdict(float)
-    for stage, feature, logits in zip(model.feature_stages, outputs.features, outputs.logits, strict=True):
-        weight = 1.0 if stage == 4 else config.stage_loss_weight
-        identity_loss = functional.cross_entropy(logits.float(), labels, label_smoothing=config.label_smoothing)
-        triplet_loss = batch_hard_triplet(
-            distributed.gather_with_gradient(feature.float()),
-            distributed.gather(labels),
-            margin=config.triplet_margin,
-        )
-        terms["identity_loss"] += weight * identity_loss
-        terms["triplet_loss"] += weight * triplet_loss
-    for stage, boxes in zip(model.box_stages, outputs.boxes, strict=True):
-        own = positions_of(stage)
-        loss = location_loss(boxes, targets[:, own], known[:, own])
-        terms["location_loss"] += config.stage_loss_weight * config.location_loss_weight * loss
-    return terms
+
+def training_joints(run: Run, subset: Subset) -> Tensor:
+    """(N, 17, 3), as `read_joints` gives them. UserError, naming variants that need none: no usable file of poses."""
+    try:
+        return read_joints(run.dataset, subset)
+    except UserError as error:
+        raise UserError(
+            f"this variant learns from poses: {error}\n"
+            "       or train a variant that needs none: --variant baseline or --variant single_grained_regions"
+        ) from None
 
 
 def train(run: Run, subset: Subset, joints: Tensor | None) -> MGRe:
@@ -162,81 +62,90 @@ def train(run: Run, subset: Subset, joints: Tensor | None) -> MGRe:
 
     subset: the training images; joints: theirs, (N, 17, 3), for networks with body regions.
     """
-    config, device = run.config, run.device
-    sampler = IdentitySampler(
-        subset.labels,
-        config.identities_per_batch,
-        config.images_per_identity,
-        seed=run.seed,
-        rank=distributed.rank(),
-        world_size=distributed.world_size(),
-    )
-    with distributed.main_process_first():  # it may have to decode the images
-        store = ImageStore(subset, config.height, config.width, cache=config.cache)
+    settings, device = run.settings, run.device
+    sampler = IdentitySampler(subset.labels, settings.identities_per_batch, settings.images_per_identity, seed=run.seed)
+    store = ImageStore(subset, settings.height, settings.width, cache=settings.cache)
     labels = torch.from_numpy(subset.labels)
 
     run.seed_epoch(0)
-    model = build_model(config, subset.num_identities).to(device, memory_format=torch.channels_last)
-    optimiser = torch.optim.Adam(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    model = MGRe(subset.num_identities, settings).to(device, memory_format=torch.channels_last)
+    optimiser = torch.optim.Adam(model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
     scaler = run.gradient_scaler()
     parts = {"model": model, "optimiser": optimiser, "scaler": scaler}
     last_epoch = run.restore(**parts)
 
     network = distributed.parallel(model.train(), device)
-    progress = run.progress(last_epoch, config.num_epochs)
-    for epoch in range(last_epoch + 1, config.num_epochs + 1):
+    meter = Meter(run, settings.num_epochs, len(subset), last_epoch=last_epoch)
+    for epoch in range(last_epoch + 1, settings.num_epochs + 1):
         run.seed_epoch(epoch)
-        sums, num_steps = defaultdict(float), sampler.num_batches(epoch)
+        num_steps = sampler.num_batches(epoch)
         for step, indices in enumerate(sampler.batches(epoch)):
-            rate = learning_rate(epoch - 1 + step / num_steps, config)
+            rate = learning_rate(epoch - 1 + step / num_steps, settings)
             for group in optimiser.param_groups:
                 group["lr"] = rate
-            generator = augment.batch_generator(run.seed, epoch, step, distributed.rank())
+
+            generator = run.batch_generator(epoch, step)
             own_joints = None if joints is None else joints[indices]
-            images, own_joints = augmented(store.gather(indices).to(device), own_joints, config, generator)
+            images, own_joints = augmented(store.gather(indices).to(device), own_joints, settings, generator)
             targets = known = given_boxes = None
             if own_joints is not None:
                 targets, known = target_boxes(own_joints.to(device))
-                given_boxes = boxes_from_poses(targets, known) if config.pose_boxes else None
+                given_boxes = boxes_from_poses(targets, known) if settings.pose_boxes else None
             with run.autocast():
-                outputs = network(images, given_boxes)
-            losses = loss_terms(model, outputs, labels[indices].to(device), targets, known, config)
-            loss = sum(losses.values())
-
-            terms = {"loss": loss.item(), **{name: value.item() for name, value in losses.items()}}
-            run.check_finite(terms, epoch, step)
+                output = network(images, given_boxes)
+            terms = losses(output, Batch(labels[indices].to(device), targets, known), settings)
 
             optimiser.zero_grad(set_to_none=True)
-            scaler.scale(loss).backward()
+            scaler.scale(terms["loss"]).backward()
             scaler.step(optimiser)
             scaler.update()
-
-            for name, value in terms.items():
-                sums[name] += value
-            progress.update(distributed.world_size() * len(indices))
-            progress.set_postfix(epoch=epoch, loss=f"{terms['loss']:.3f}", refresh=False)
-        entry = {name: value / num_steps for name, value in sums.items()}
-        entry["learning_rate"] = rate
-        batch_size = config.identities_per_batch * config.images_per_identity
-        run.finish_epoch(epoch, entry, num_steps * batch_size, **parts)
-    progress.close()
+            meter.update(terms, len(indices))
+        meter.finish_epoch(parts, learning_rate=rate)
+    meter.close()
     return model
+
+
+def stage_embedder(model: MGRe, run: Run) -> StageEmbed:
+    """At the run's device and precision. Boxes are for a network that takes them from poses."""
+
+    def embed(images: Tensor, boxes: Tensor | None = None) -> Tensor:
+        boxes = None if boxes is None else boxes.to(run.device)
+        with run.autocast():
+            return model.stage_features(prepared(images.to(run.device)), boxes)
+
+    return embed
+
+
+def embedder(model: MGRe, run: Run) -> Callable[[Tensor], Tensor]:
+    """A batch of images (B, 3, H, W) uint8 -> test features (B, S * D) of eq. 6, at the run's device and precision.
+
+    It raises UserError where the network takes its boxes from poses: an image alone is then not enough.
+    """
+    embed_stages = stage_embedder(model, run)
+
+    def embed(images: Tensor) -> Tensor:
+        if run.settings.pose_boxes:
+            raise UserError(
+                "this variant cannot embed images alone: it takes the boxes of their regions from the file of poses. "
+                f"The scores of its training run are in {run.directory / 'result.json'}"
+            )
+        return weighted(embed_stages(images), model.feature_weights)
+
+    return embed
 
 
 @command
 def main(argv: list[str] | None = None) -> None:
-    arguments = command_line(__package__).parse_args(argv)
-    run = Run.from_arguments(__package__, Config, arguments)
-    config = run.config
-    subset, _ = split_training(run.dataset, config.validation_identities)
-    joints = read_joints(run.dataset, subset) if config.needs_poses else None
-    run.begin(resume=arguments.resume, force=arguments.force)
+    run = open_run(__package__, Settings, argv)
+    settings = run.settings
+    # Before the run takes its directory: there may be too few identities, or no file of poses.
+    subset, _ = run.dataset.hold_out(settings.validation_identities)
+    joints = training_joints(run, subset) if settings.needs_poses else None
+    run.begin()
     model = train(run, subset, joints).eval()
-
-    started = time.monotonic()
-    scores = score(model, run)
-    run.finish(scores, time.monotonic() - started, model_size(model, config.height, config.width))
+    scores = score(model, stage_embedder(model, run), run)
+    run.finish(scores, network_size(model, settings))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

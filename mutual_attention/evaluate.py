@@ -1,52 +1,37 @@
-"""Score a finished run again: `python -m mutual_attention.evaluate RUN_DIR`, with `--help` for more."""
+"""Score a finished run again: RUN_DIR [--dataset NAME] [--rerank] [--multi-query], with `--help` for more."""
 
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from common.errors import command
-from common.evaluation_report import evaluation_command_line, find_dataset, report
-from common.runs import Run
+from common.evaluation.loaded_run import LoadedRun
+from common.evaluation.report import evaluate_main
+from common.runs import Run, reopen_run
 
+from .mean_image import mean_image_of
 from .model import MutualAttentionNet
-from .train import Config, build_model, embedder
-from .verification import verifier
+from .settings import Settings
+from .train import embedder
 
 
-@dataclass(frozen=True)
-class LoadedRun:
-    """A trained network in evaluation mode.
+def network_of(run: Run, mean: Tensor | None = None) -> LoadedRun:
+    """The network of a run as it is built, from no pretrained weights.
 
-    `embed` takes images (B, 3, H, W) uint8 to test features (B, D); `verify` two such batches to the probability that
-    each pair shows one person, (B,).
+    mean: the training set's mean image, (3, H, W). Without it zero is subtracted: nothing is read from disk, as when
+    the time of a run that has not begun is estimated.
     """
-
-    run: Run
-    model: MutualAttentionNet
-    embed: Callable[[Tensor], Tensor]
-    verify: Callable[[Tensor, Tensor], Tensor]
+    model = MutualAttentionNet(run.dataset.train.num_identities, replace(run.settings, pretrained="none"))
+    mean = torch.zeros(3, 1, 1, device=run.device) if mean is None else mean
+    return LoadedRun(run, model, embedder(model, run, mean))
 
 
 def load_run(directory: Path, device: str = "auto") -> LoadedRun:
     """The network of a run directory's last checkpoint. Raises UserError where there is none."""
-    run = Run.from_directory(__package__, Config, Path(directory), device)
-    model = build_model(replace(run.config, pretrained="none"), run.dataset.train.num_identities)
-    run.restore_trained(model=model)
-    model = model.to(run.device, memory_format=torch.channels_last).eval()
-    return LoadedRun(run, model, embedder(model, run), verifier(model, run))
-
-
-@command
-def main(argv: list[str] | None = None) -> None:
-    arguments = evaluation_command_line(__package__).parse_args(argv)
-    loaded = load_run(arguments.run_directory, arguments.device)
-    dataset = find_dataset(loaded.run, arguments.dataset, arguments.data_root)
-    report(loaded.run, dataset, loaded.embed, rerank=arguments.rerank, multi_query=arguments.multi_query)
+    run = reopen_run(__package__, Settings, directory, device)
+    return network_of(run, mean_image_of(run)).restored()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    evaluate_main(__package__, load_run)

@@ -1,14 +1,14 @@
 """An Improved Deep Mutual-Attention Learning Model for Person Re-Identification.
 
-Jamal, Jiang, Fang, Symmetry 2020. This is a ResNet that two images go through (a Siamese network), with:
-  - mutual attention after layer3 and after layer4 (eq. 1-8): the self-attention maps of both images, multiplied, weigh
-    the maps of both;
+Jamal, Jiang, Fang, Symmetry 2020. This is a Siamese ResNet, shared by the two images of a pair, with:
+  - mutual attention after layer3 and after layer4 (eq. 1-8): the product of the two images' self-attention maps
+    reweights the feature maps of both;
   - two paths from layer3 on: the plain maps go to the identification task, the attended ones to the verification task;
-  - a 512-d layer that both paths share, an identity classifier on it (eq. 9), and a verifier that reads the squared
+  - a 512-d layer shared by both paths, an identity classifier on it (eq. 9), and a verifier that reads the squared
     difference of the two images' vectors (eq. 11).
 
-Shapes: B pairs, n images, C channels, H x W of a feature map, E the size of the descriptor (512). Images of pairs stand
-in one batch of 2B: all first ones, then all second ones.
+Shapes: B pairs, n images, C channels, H x W of a feature map, E the size of the descriptor (512). The images of B pairs
+form one batch of 2B: all first ones, then all second ones.
 """
 
 from typing import NamedTuple
@@ -17,6 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from common.backbones import build_resnet
+
+from .settings import Settings
 
 SAME, DIFFERENT = 0, 1  # eq. 12: [1, 0] for the same person, [0, 1] for different ones
 
@@ -31,42 +33,30 @@ class Output(NamedTuple):
 class MutualAttentionNet(nn.Module):
     """The network; without `attention` it is the baseline, whose verifier reads the plain path.
 
-    Images are (n, 3, height, width), centred. activation: on the mutual-attention map, `sigmoid` or `none`.
-    descriptor: of a single image, from the `plain` path or `self_attended`, the image as its own partner.
+    Images are (n, 3, height, width), as train.py prepares them.
     """
 
-    def __init__(
-        self,
-        num_identities: int,
-        *,
-        backbone: str,
-        last_stride: int,
-        pretrained: str,
-        attention: bool,
-        activation: str,
-        descriptor: str,
-        descriptor_size: int,
-        dropout: float,
-    ):
+    def __init__(self, num_identities: int, settings: Settings):
         super().__init__()
-        self.backbone = build_resnet(backbone, last_stride=last_stride, pretrained=pretrained)
-        _, _, channels3, channels4 = self.backbone.channels
-        self.attention, self.descriptor = attention, descriptor
-
-        self.embedding = sequential_layer(channels4, descriptor_size)
-        self.dropout = nn.Dropout(dropout)
-        self.classifier = nn.Linear(descriptor_size, num_identities)  # eq. 9
-        self.verifier = nn.Sequential(  # eq. 11
-            sequential_layer(descriptor_size, descriptor_size), nn.Dropout(dropout), nn.Linear(descriptor_size, 2)
+        self.backbone = build_resnet(
+            settings.backbone, last_stride=settings.last_stride, pretrained=settings.pretrained
         )
+        _, _, channels3, channels4 = self.backbone.channels
+        E = settings.descriptor_size
+        self.attention, self.descriptor = settings.attention, settings.descriptor
+
+        self.embedding = sequential_layer(channels4, E)
+        self.dropout = nn.Dropout(settings.dropout)
+        self.classifier = nn.Linear(E, num_identities)  # eq. 9
+        self.verifier = nn.Sequential(sequential_layer(E, E), nn.Dropout(settings.dropout), nn.Linear(E, 2))  # eq. 11
         self.embedding.apply(initialise_kaiming)
         self.verifier.apply(initialise_kaiming)
         for output in (self.classifier, self.verifier[-1]):
             nn.init.normal_(output.weight, std=0.001)  # ASSUMED: both tasks start from uniform predictions
             nn.init.zeros_(output.bias)
-        if attention:
-            self.attention3 = MutualAttention(channels3, activation)
-            self.attention4 = MutualAttention(channels4, activation)
+        if self.attention:
+            self.attention3 = MutualAttention(channels3, settings)
+            self.attention4 = MutualAttention(channels4, settings)
             self.attended_statistics = SecondStatistics(self.backbone.layer4, self.embedding)
 
     def forward(self, first: Tensor, second: Tensor) -> Output:
@@ -75,11 +65,11 @@ class MutualAttentionNet(nn.Module):
         plain = self.plain_features(maps3)
         identity_logits = self.classifier(self.dropout(plain))
         compared = self.attended_features(maps3) if self.attention else plain
-        # Before dropout: two masks would make one vector differ from itself about as much as from any other.
+        # Before dropout: with two masks a vector would differ from itself about as much as from any other.
         return Output(identity_logits, self.verifier(difference(*compared.chunk(2))))
 
     def embed(self, images: Tensor) -> Tensor:
-        """The descriptors that are compared at test time: (n, E)."""
+        """The descriptors that are compared at test time: (n, E). An image on the attended path is its own partner."""
         maps3 = self.layer3_maps(images)
         if not self.attention or self.descriptor == "plain":
             return self.plain_features(maps3)
@@ -105,7 +95,7 @@ class MutualAttentionNet(nn.Module):
             return self.embedding(self._attended_maps4(maps3).mean((2, 3)))
 
     def feature_map(self, first: Tensor, second: Tensor) -> Tensor:
-        """Layer4's maps (B, C, H, W) of the first images as the verification task has them beside the second ones."""
+        """Layer4's maps (B, C, H, W) of the first images, on the path of the verification task."""
         maps3 = self.layer3_maps(torch.cat([first, second]))
         if not self.attention:
             return self.backbone.layer4(maps3)[: len(first)]
@@ -118,14 +108,14 @@ class MutualAttentionNet(nn.Module):
 
 
 class MutualAttention(nn.Module):
-    """The maps of two images, weighed by what is active in both (eq. 1-8)."""
+    """The maps of two images, reweighted by what is active in both (eq. 1-8)."""
 
-    def __init__(self, channels: int, activation: str):
+    def __init__(self, channels: int, settings: Settings):
         super().__init__()
         self.channel_convolution = nn.Conv2d(channels, channels, kernel_size=1, bias=False)  # eq. 3
         self.self_convolution = nn.Conv2d(channels, channels, kernel_size=1, bias=False)  # eq. 4
         self.mutual_convolution = nn.Conv2d(channels, channels, kernel_size=1, bias=False)  # eq. 6
-        self.activation = {"sigmoid": nn.Sigmoid(), "none": nn.Identity()}[activation]
+        self.activation = {"sigmoid": nn.Sigmoid(), "none": nn.Identity()}[settings.activation]
         self.apply(initialise_kaiming)
 
     def self_attention(self, f: Tensor) -> Tensor:
@@ -146,16 +136,16 @@ class MutualAttention(nn.Module):
 
 
 class SecondStatistics(nn.Module):
-    """A second set of running statistics for the batch norms of some modules, in force inside `with`.
+    """A second set of running statistics for the batch norms of some modules, used inside `with`.
 
-    The attended path goes through the same layers as the plain one, but its maps are larger (by 1 + MA). Each path
-    keeps running statistics of its own, so that at test time each is normalised as it was in training.
+    The attended path goes through the same layers as the plain one, but its maps are larger (by 1 + MA). Each path has
+    running statistics of its own, so that at test time it is normalised as in training.
     """
 
     def __init__(self, *modules: nn.Module):
         super().__init__()
         norms = [part for module in modules for part in module.modules() if hasattr(part, "running_mean")]
-        self.norms = tuple(norms)  # not a ModuleList: their weights belong to where they stand
+        self.norms = tuple(norms)  # not a ModuleList: the state dict would hold their weights twice
         self.second = nn.ModuleList(nn.BatchNorm1d(norm.num_features, affine=False) for norm in norms)
 
     def __enter__(self) -> None:
@@ -184,16 +174,16 @@ class DescriptorPath(nn.Module):
 
 
 def difference(first: Tensor, second: Tensor) -> Tensor:
-    """f_d of eq. 11: element by element, the squares that a Euclidean distance sums up; (B, E) each -> (B, E)."""
+    """f_d of eq. 11, the squared differences that a Euclidean distance sums: (B, E) each -> (B, E)."""
     return (first - second).square()
 
 
 def sequential_layer(in_features: int, out_features: int) -> nn.Sequential:
-    """Sec. 4's "sequential layer", without its dropout: the verifier compares what stands before it."""
+    """Sec. 4's "sequential layer", without its dropout: the verifier compares the vectors before dropout."""
     return nn.Sequential(nn.Linear(in_features, out_features, bias=False), nn.BatchNorm1d(out_features), nn.ReLU())
 
 
 def initialise_kaiming(module: nn.Module) -> None:
-    """Sec. 5.1: new layers start with He et al.'s initialisation."""
+    """He et al.'s initialisation, of the new layers (Sec. 5.1)."""
     if isinstance(module, nn.Linear | nn.Conv2d):
         nn.init.kaiming_normal_(module.weight)

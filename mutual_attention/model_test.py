@@ -1,31 +1,28 @@
 """Deep mutual attention's modules against the paper's equations written out plainly."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
-from common.config import load_config
-from common.datasets.base import Sample, Subset
-from common.errors import UserError
-from common.images import ImageStore
-from common.provenance import paper_folder
-from mutual_attention.mean_image import centred, mean_image
-from mutual_attention.model import DescriptorPath, MutualAttention, MutualAttentionNet, difference
-from mutual_attention.train import Config, build_model, learning_rate
-from mutual_attention.verify import main as verify
+from common.runs.settings import load_settings
+
+from .losses import Batch, losses
+from .model import DescriptorPath, MutualAttention, MutualAttentionNet, difference
+from .settings import Settings
 
 VARIANTS = ["full", "baseline", "literal"]
 
 
-def config(variant="full", *, demo=True, **overrides):
-    folder = paper_folder("mutual_attention")
-    return load_config(Config, folder, dataset="market1501", demo=demo, variant=variant, overrides=overrides)
+def settings_of(variant="full", *, demo=True, **overrides):
+    folder = Path(__file__).parent
+    return load_settings(Settings, folder, dataset="market1501", demo=demo, variant=variant, overrides=overrides)
 
 
 def small_model(variant="full", **overrides) -> MutualAttentionNet:
     torch.manual_seed(0)
-    return build_model(config(variant, height=64, width=32, **overrides), num_identities=7)
+    return MutualAttentionNet(7, settings_of(variant, height=64, width=32, **overrides))
 
 
 def pair_of_batches(num_pairs=4):
@@ -50,10 +47,10 @@ def plain_self_attention(f, channel_weight, self_weight):
 
 
 @pytest.mark.parametrize("activation", ["sigmoid", "none"])
-def test_mutual_attention_is_eq_1_to_8(activation):
+def test_the_attention_is_eq_1_to_8(activation):
     torch.manual_seed(0)
     B, C, H, W = 2, 4, 3, 2
-    module = MutualAttention(C, activation).double()
+    module = MutualAttention(C, settings_of(activation=activation)).double()
     f1, f2 = torch.randn(2, B, C, H, W, dtype=torch.float64)
     F1, F2 = (output.detach().numpy() for output in module(f1, f2))
     f1, f2 = f1.numpy(), f2.numpy()
@@ -76,7 +73,7 @@ def test_mutual_attention_is_eq_1_to_8(activation):
 def test_the_literal_map_grows_with_the_fourth_power_of_the_activations():
     """Why `activation: none` explodes or does nothing."""
     torch.manual_seed(0)
-    module = MutualAttention(8, "none").double()
+    module = MutualAttention(8, settings_of(activation="none")).double()
     f1, f2 = torch.randn(2, 1, 8, 4, 2, dtype=torch.float64)
     torch.testing.assert_close(module.mutual_map(3 * f1, 3 * f2), 81 * module.mutual_map(f1, f2))
 
@@ -97,11 +94,8 @@ def test_swapping_the_images_swaps_the_outputs_and_leaves_the_verification(varia
 @pytest.mark.parametrize("activation", ["sigmoid", "none"])
 def test_gradient_reaches_every_parameter(activation):
     model = small_model(activation=activation).train()
-    output = model(*pair_of_batches())
-    identities, same = torch.arange(8) % 7, torch.tensor([0, 1, 0, 1])
-    loss = torch.nn.functional.cross_entropy(output.identity_logits, identities)
-    loss = loss + 0.5 * torch.nn.functional.cross_entropy(output.verification_logits, same)
-    loss.backward()
+    batch = Batch(torch.arange(8) % 7, torch.tensor([True, False, True, False]))
+    losses(model(*pair_of_batches()), batch, settings_of())["loss"].backward()
     assert not [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
 
 
@@ -137,7 +131,7 @@ def test_two_identical_images_differ_by_nothing_in_training_too(variant):
 
 
 def test_running_statistics_of_layer4_are_those_of_the_plain_path():
-    """As if the attended path had never been; and its own are kept apart."""
+    """As if there were no attended path; its own are kept apart."""
     model, plain_only = small_model().train(), small_model().train()
     for _ in range(3):
         model(*pair_of_batches())
@@ -155,7 +149,7 @@ def test_running_statistics_of_layer4_are_those_of_the_plain_path():
 
 
 def test_the_attended_path_is_scored_as_it_was_trained():
-    """With the plain path's statistics its larger maps would be normalised by too little."""
+    """The plain path's statistics would normalise its larger maps by too little."""
     model = small_model().train()
     for norm in (module for module in model.modules() if hasattr(module, "running_mean")):
         norm.momentum = 1.0  # the statistics become those of the last batch
@@ -191,7 +185,7 @@ def test_the_difference_is_taken_before_dropout_and_sums_to_the_squared_distance
 
 def test_the_papers_size():
     with torch.device("meta"):
-        model = build_model(config(demo=False, pretrained="none"), num_identities=751)
+        model = MutualAttentionNet(751, settings_of(demo=False, pretrained="none"))
         maps = model.feature_map(*torch.empty(2, 1, 3, 256, 188))
     assert maps.shape == (1, 2048, 8, 6)
     assert model.classifier.weight.shape == (751, 512) and model.verifier[-1].weight.shape == (2, 512)
@@ -199,42 +193,3 @@ def test_the_papers_size():
     assert attention == 3 * (1024**2 + 2048**2)
     baseline = [name for name, _ in small_model("baseline").named_parameters()]
     assert not [name for name in baseline if name.startswith("attention")]
-
-
-# ------------------------------------------------------------------ training
-
-
-def test_learning_rate_falls_geometrically_from_the_40th_to_the_60th_epoch():
-    settings = config(demo=False)
-    expected = {1: 1e-2, 40: 1e-2, 45: 1e-2 * 0.1**0.25, 50: 1e-2 * 0.1**0.5, 59: 1e-2 * 0.1**0.95, 60: 1e-3}
-    for epoch, rate in expected.items():
-        assert learning_rate(epoch, settings) == pytest.approx(rate)
-    with pytest.raises(UserError, match="decay_end is 10, and must come after decay_start, 40"):
-        config(demo=False, decay_end=10)
-
-
-def write_images(folder, count):
-    generator = np.random.default_rng(0)
-    pixels = generator.integers(0, 256, (count, 8, 4, 3), dtype=np.uint8)
-    samples = []
-    for position, image in enumerate(pixels):
-        Image.fromarray(image).save(folder / f"{position}.png")
-        samples.append(Sample(folder / f"{position}.png", person=position, camera=0))
-    return pixels.transpose(0, 3, 1, 2), Subset("train", tuple(samples))
-
-
-def test_the_mean_image_is_a_plain_average_over_the_training_set(tmp_path):
-    pixels, subset = write_images(tmp_path, 5)
-    mean = mean_image(ImageStore(subset, 8, 4, cache=False))
-    expected = sum(image.astype(float) for image in pixels) / 5
-    np.testing.assert_allclose(mean.numpy(), expected, rtol=1e-6)
-    inputs = centred(torch.from_numpy(pixels), mean)
-    np.testing.assert_allclose(inputs.mean(0).numpy(), np.zeros((3, 8, 4)), atol=1e-6)
-    np.testing.assert_allclose(inputs[1, 2], (pixels[1, 2] - expected[2]) / 255 / 0.225, atol=1e-5)
-
-
-def test_verify_says_what_is_not_a_run(tmp_path, capsys):
-    with pytest.raises(SystemExit) as stopped:
-        verify([str(tmp_path), "a.jpg", "b.jpg"])
-    assert stopped.value.code == 2
-    assert "is not a run directory" in capsys.readouterr().err

@@ -1,52 +1,37 @@
-"""Whether two images show one person: the verifier's probability, and how often it is right on held-out pairs."""
+"""How often the verifier is correct on held-out pairs: people whom training has not seen."""
 
 from collections.abc import Callable
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from common.errors import UserError
 from common.images import ImageStore
-from common.pair_sampler import PairSampler
 from common.runs import Run
-
-from .mean_image import centred, mean_image_of
-from .model import MutualAttentionNet
+from common.samplers import PairSampler
 
 PAIRS_PER_BATCH = 64
 SEED = 0  # the same pairs for every run on a data set
 
-
-def verifier(model: MutualAttentionNet, run: Run) -> Callable[[Tensor, Tensor], Tensor]:
-    """Two batches of images (B, 3, H, W) uint8 -> how probably each pair shows one person, (B,) on the CPU."""
-    mean = mean_image_of(run)
-
-    @torch.inference_mode()
-    def verify(first: Tensor, second: Tensor) -> Tensor:
-        with run.autocast():
-            return model.same_probability(*(centred(images.to(run.device), mean) for images in (first, second))).cpu()
-
-    return verify
+Verify = Callable[[Tensor, Tensor], Tensor]  # two batches (B, 3, H, W) uint8 -> P(same person), (B,), both on the CPU
 
 
-def verification_accuracy(model: MutualAttentionNet, run: Run) -> dict[str, float]:
-    """`accuracy` (a fraction; same where the probability is above one half) and `num_pairs`, of pairs of query images.
+def verification_accuracy(verify: Verify, run: Run) -> dict[str, float]:
+    """`accuracy` (a fraction; a pair counts as one person above a probability of one half) and `num_pairs`.
 
-    Half of the pairs are positive, across cameras where possible, and every query is in one at least: people whom
-    training has not seen. Empty where the queries make no pairs, as when each person has one.
+    Half of the pairs of query images are positive, across cameras where possible, and every query is in at least one
+    pair. Empty where the queries make no pairs, as when each person has a single one.
     """
-    query = run.dataset.query
-    try:
-        sampler = PairSampler(query.persons, query.cameras, PAIRS_PER_BATCH, seed=SEED)
+    query, settings = run.dataset.query, run.settings
+    try:  # every process scores all pairs
+        sampler = PairSampler(query.persons, query.cameras, PAIRS_PER_BATCH, seed=SEED, rank=0, world_size=1)
     except UserError:
         return {}
-    store = ImageStore(query, run.config.height, run.config.width, cache=run.config.cache)
-    verify = verifier(model, run)
-    right = np.concatenate(
+    store = ImageStore(query, settings.height, settings.width, cache=settings.cache)
+    correct = np.concatenate(
         [
             (verify(store.gather(first), store.gather(second)).numpy() > 0.5) == same
             for first, second, same in sampler.batches(epoch=0)
         ]
     )
-    return {"accuracy": float(right.mean()), "num_pairs": len(right)}
+    return {"accuracy": float(correct.mean()), "num_pairs": len(correct)}

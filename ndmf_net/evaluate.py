@@ -1,46 +1,27 @@
-"""Score a finished run again: `python -m ndmf_net.evaluate RUN_DIR [--dataset NAME] [--rerank] [--multi-query]`."""
+"""Score a finished run again: RUN_DIR [--dataset NAME] [--rerank] [--multi-query], with `--help` for more."""
 
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-import torch
-from torch import Tensor
-
-from common.errors import command
-from common.evaluation_report import evaluation_command_line, find_dataset, report
-from common.runs import Run
+from common.evaluation import LoadedRun
+from common.evaluation.report import evaluate_main
+from common.runs import Run, reopen_run
 
 from .model import NDMFNet
-from .train import Config, build_model, embedder
+from .settings import Settings
+from .train import embedder
 
 
-@dataclass(frozen=True)
-class LoadedRun:
-    """A trained network in evaluation mode; `embed` takes images (B, 3, H, W) uint8 to test features (B, D)."""
-
-    run: Run
-    model: NDMFNet
-    embed: Callable[[Tensor], Tensor]
-
-
-def load_run(directory: Path, device: str = "auto") -> LoadedRun:
-    """The network of a run directory's last checkpoint. Raises UserError where there is none."""
-    run = Run.from_directory(__package__, Config, Path(directory), device)
-    model = build_model(replace(run.config, pretrained="none"), run.dataset.train.num_identities)
-    run.restore_trained(model=model)
-    model = model.to(run.device, memory_format=torch.channels_last).eval()
+def network_of(run: Run) -> LoadedRun:
+    """The network of a run, newly built and without pretrained weights."""
+    model = NDMFNet(run.dataset.train.num_identities, replace(run.settings, pretrained="none"))
     return LoadedRun(run, model, embedder(model, run))
 
 
-@command
-def main(argv: list[str] | None = None) -> None:
-    arguments = evaluation_command_line(__package__).parse_args(argv)
-    loaded = load_run(arguments.run_directory, arguments.device)
-    dataset = find_dataset(loaded.run, arguments.dataset, arguments.data_root)
-    report(loaded.run, dataset, loaded.embed, rerank=arguments.rerank, multi_query=arguments.multi_query)
+def load_run(directory: Path, device: str = "auto") -> LoadedRun:
+    """The network of a run directory's last checkpoint. UserError: there is none."""
+    return network_of(reopen_run(__package__, Settings, directory, device)).restored()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    evaluate_main(__package__, load_run)

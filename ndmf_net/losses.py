@@ -1,7 +1,37 @@
-"""NDMF-Net's losses: label smoothing as eq. 12 prints it, and the weighted sum of eq. 14."""
+"""NDMF-Net's losses: label smoothing as eq. 12 prints it, and the weighted sum of eq. 14.
+
+Shapes: B images of this process, D dimensions, K identities.
+"""
+
+from typing import NamedTuple
 
 from torch import Tensor
 from torch.nn import functional
+
+from common import distributed
+from common.losses import batch_hard_triplet
+
+from .model import Output
+from .settings import Settings
+
+
+class Batch(NamedTuple):
+    """What the losses need besides the network's output."""
+
+    labels: Tensor  # (B,)
+
+
+def losses(output: Output, batch: Batch, settings: Settings) -> dict[str, Tensor]:
+    """Eq. 14 as `loss`, and its terms; triplets are mined in the global batch of all processes."""
+    identity_loss = smoothed_cross_entropy(output.logits, batch.labels, smoothing=settings.label_smoothing)
+    triplet_loss = batch_hard_triplet(
+        distributed.gather_with_gradient(output.feature.float()),
+        distributed.gather(batch.labels),
+        margin=settings.triplet_margin,
+        squared=settings.triplet_squared,
+    )
+    loss = settings.identity_weight * identity_loss + settings.triplet_weight * triplet_loss
+    return {"loss": loss, "identity_loss": identity_loss, "triplet_loss": triplet_loss}
 
 
 def smoothed_cross_entropy(logits: Tensor, labels: Tensor, *, smoothing: float) -> Tensor:

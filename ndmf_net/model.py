@@ -2,82 +2,77 @@
 
 Zhu, Zhou, Zhu, Ma, IEEE Access 2023. This is a ResNet with its last stride at 1, with:
   - PHAM after layer1 and after layer3 (eq. 6): channel attention for each horizontal part (PCAM, eq. 1-3), then spatial
-    attention (SAM, eq. 4-5); the attended map goes on into the next stage and into the NDEM of its own;
+    attention (SAM, eq. 4-5); the attended map feeds the next stage and its own NDEM;
   - NDEM on the same two maps (eq. 8): a two-layer bidirectional LSTM over the sequence of parts;
   - their fusion with the backbone's feature (eq. 9-10).
 
 Shapes: B images, C channels, H x W of a feature map, N parts, R the LSTM's hidden size, m the size of f_D.
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from common.backbones import build_resnet
+from common.backbones import batch_norm_neck, build_resnet
+
+from .settings import Settings
+
+
+class Output(NamedTuple):
+    """What the losses read."""
+
+    feature: Tensor  # (B, D), f_F or f_B, for the triplet loss
+    logits: Tensor  # (B, num_identities)
 
 
 class NDMFNet(nn.Module):
-    """The network with any of its modules left out, as in Table 5; without any it is the baseline.
+    """The network, from which any module can be left out as in Table 5; without all of them it is the baseline.
 
-    images: (B, 3, height, width), normalised. Raises ValueError when a map has fewer rows than `num_parts`.
+    images: (B, 3, height, width), normalised. ValueError: a map has fewer rows than `num_parts`.
     """
 
-    def __init__(
-        self,
-        num_identities: int,
-        *,
-        backbone: str,
-        last_stride: int,
-        pretrained: str,
-        height: int,
-        width: int,
-        pcam: bool,
-        sam: bool,
-        ndem: bool,
-        num_parts: int,
-        part_features: str,
-        lstm_hidden_size: int,
-        dependency_size: int,
-        feature_size: int,
-        bnneck: bool,
-    ):
+    def __init__(self, num_identities: int, settings: Settings):
         super().__init__()
-        self.backbone = build_resnet(backbone, last_stride=last_stride, pretrained=pretrained)
+        self.backbone = build_resnet(
+            settings.backbone, last_stride=settings.last_stride, pretrained=settings.pretrained
+        )
         channels1, _, channels3, channels4 = self.backbone.channels
-        (height1, width1), (height3, width3) = (-(-height // 4), -(-width // 4)), (-(-height // 16), -(-width // 16))
-        if (pcam or ndem) and num_parts > min(height1, height3):
-            raise ValueError(f"num_parts is {num_parts}, but layer3's map has only {height3} rows at height {height}")
+        size1, size3 = ((-(-settings.height // stride), -(-settings.width // stride)) for stride in (4, 16))
+        if (settings.pcam or settings.ndem) and settings.num_parts > size3[0]:
+            raise ValueError(
+                f"num_parts is {settings.num_parts}, but layer3's map has only {size3[0]} rows at height "
+                f"{settings.height}"
+            )
 
-        self.attention1 = part_level_hybrid_attention(channels1, num_parts, pcam=pcam, sam=sam)
-        self.attention3 = part_level_hybrid_attention(channels3, num_parts, pcam=pcam, sam=sam)
+        self.attention1 = part_level_hybrid_attention(channels1, settings)
+        self.attention3 = part_level_hybrid_attention(channels3, settings)
         self.dependency1 = self.dependency3 = self.fusion = None
         self.feature_size = channels4
-        if ndem:
-            sizes = {"hidden_size": lstm_hidden_size, "out_features": dependency_size, "part_features": part_features}
-            self.dependency1 = NeighboringPartDependency(channels1, height1, width1, num_parts, **sizes)
-            self.dependency3 = NeighboringPartDependency(channels3, height3, width3, num_parts, **sizes)
-            self.fusion = nn.Linear(channels4 + dependency_size, feature_size, bias=False)  # eq. 10
-            self.feature_size = feature_size
-        self.neck = batch_norm_neck(self.feature_size) if bnneck else nn.Identity()
+        if settings.ndem:
+            self.dependency1 = NeighboringPartDependency(channels1, size1, settings)
+            self.dependency3 = NeighboringPartDependency(channels3, size3, settings)
+            self.fusion = nn.Linear(channels4 + settings.dependency_size, settings.feature_size, bias=False)  # eq. 10
+            self.feature_size = settings.feature_size
+        self.neck = batch_norm_neck(self.feature_size) if settings.bnneck else nn.Identity()
         self.classifier = nn.Linear(self.feature_size, num_identities, bias=False)
         nn.init.normal_(self.classifier.weight, std=0.001)  # ASSUMED: not stated; uniform predictions at the start
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """The feature that the triplet loss reads, f_F or f_B (B, D), and the identity logits (B, num_identities)."""
+    def forward(self, images: Tensor) -> Output:
         x1, x3, x4 = self.feature_maps(images)
         feature = x4.mean((2, 3))  # f_B
         if self.fusion is not None:
             f_D = self.dependency1(x1) + self.dependency3(x3)  # eq. 9
             feature = self.fusion(torch.cat([feature, f_D], dim=1))  # eq. 10
-        return feature, self.classifier(self.neck(feature))
+        return Output(feature, self.classifier(self.neck(feature)))
 
     def embed(self, images: Tensor) -> Tensor:
-        """The feature that is compared at test time: (B, D), L2-normalised."""
-        feature, _ = self(images)
-        return functional.normalize(self.neck(feature).float(), dim=1)
+        """The test feature: (B, D), L2-normalised."""
+        return functional.normalize(self.neck(self(images).feature).float(), dim=1)
 
     def feature_map(self, images: Tensor) -> Tensor:
-        """Layer4's map (B, C, h, w), what Fig. 8 shows."""
+        """Layer4's map (B, C, h, w), shown in Fig. 8."""
         return self.feature_maps(images)[2]
 
     def feature_maps(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -87,12 +82,12 @@ class NDMFNet(nn.Module):
         return x1, x3, self.backbone.layer4(x3)
 
 
-def part_level_hybrid_attention(channels: int, num_parts: int, *, pcam: bool, sam: bool) -> nn.Sequential:
+def part_level_hybrid_attention(channels: int, settings: Settings) -> nn.Sequential:
     """PHAM, eq. 6: SAM(PCAM(x)). Table 5's rows leave one or both out."""
     modules: list[nn.Module] = []
-    if pcam:
-        modules.append(PartLevelChannelAttention(channels, num_parts))
-    if sam:
+    if settings.pcam:
+        modules.append(PartLevelChannelAttention(channels, settings.num_parts))
+    if settings.sam:
         modules.append(SpatialAttention())
     return nn.Sequential(*modules)
 
@@ -109,7 +104,7 @@ class PartLevelChannelAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W). Parts are those of torch.tensor_split where N does not divide H."""
-        # Rows first: within a part every row has W pixels, so the mean of the rows' means is the part's mean.
+        # Rows are pooled first: each has W pixels, so the mean of a part's row means is the part's mean.
         row_means = x.mean(3).tensor_split(self.num_parts, dim=2)
         row_maxima = x.amax(3).tensor_split(self.num_parts, dim=2)
         pooled = torch.stack(
@@ -142,32 +137,24 @@ class SpatialAttention(nn.Module):
 class NeighboringPartDependency(nn.Module):
     """NDEM, eq. 8: f_D = sigmoid(W cat(LSTM(phi(x)))), W in R^(m x 2NR).
 
-    phi makes the sequence of N parts: `flatten` (each part flattened to C * rows * W, zeros below the shorter parts
-    where N does not divide H) or `pool` (each part averaged to C).
+    phi gives the sequence of N parts: `flatten` (each part flattened to C * rows * W, shorter parts padded with zeros
+    if N does not divide H) or `pool` (each part averaged to C). size: H and W of the map.
     """
 
-    def __init__(
-        self,
-        channels: int,
-        height: int,
-        width: int,
-        num_parts: int,
-        *,
-        hidden_size: int,
-        out_features: int,
-        part_features: str,
-    ):
+    def __init__(self, channels: int, size: tuple[int, int], settings: Settings):
         super().__init__()
-        self.num_parts, self.part_features = num_parts, part_features
-        tallest = -(-height // num_parts)
-        in_features = channels * tallest * width if part_features == "flatten" else channels
+        self.num_parts, self.part_features = settings.num_parts, settings.part_features
+        height, width = size
+        tallest = -(-height // self.num_parts)
+        in_features = channels * tallest * width if self.part_features == "flatten" else channels
+        R = settings.lstm_hidden_size
         # 2R for each step: the two directions of Fig. 1(c)'s D_ij.
-        self.lstm = nn.LSTM(in_features, hidden_size, num_layers=2, bidirectional=True, batch_first=True)
-        self.linear = nn.Linear(2 * num_parts * hidden_size, out_features, bias=False)
+        self.lstm = nn.LSTM(in_features, R, num_layers=2, bidirectional=True, batch_first=True)
+        self.linear = nn.Linear(2 * self.num_parts * R, settings.dependency_size, bias=False)
         self._initialise_by_fan_in()
 
     def _initialise_by_fan_in(self) -> None:
-        # nn.LSTM scales by 1/sqrt(R) whatever the inputs' number; with 65,536 of them the gates would start saturated.
+        # nn.LSTM scales by 1/sqrt(R) whatever the input size; with 65,536 inputs the gates would start saturated.
         for name, weight in self.lstm.named_parameters():
             if name.startswith("weight_ih"):
                 bound = weight.shape[1] ** -0.5
@@ -186,10 +173,3 @@ class NeighboringPartDependency(nn.Module):
         """(B, C, H, W) -> f_D (B, m), each in (0, 1)."""
         states, _ = self.lstm(self.sequence(x))
         return torch.sigmoid(self.linear(states.flatten(1)))
-
-
-def batch_norm_neck(size: int) -> nn.BatchNorm1d:
-    """Luo et al., "A Strong Baseline and Batch Normalization Neck": batch norm without a learned shift."""
-    neck = nn.BatchNorm1d(size)
-    neck.bias.requires_grad_(False)
-    return neck

@@ -2,24 +2,26 @@
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from common.config import load_config
 from common.errors import UserError
-from common.runs import paper_folder
-from ndmf_net.losses import smoothed_cross_entropy
-from ndmf_net.model import NeighboringPartDependency, PartLevelChannelAttention, SpatialAttention
-from ndmf_net.train import Config, build_model, learning_rate
+from common.runs.settings import load_settings
+
+from .losses import Batch, losses, smoothed_cross_entropy
+from .model import NDMFNet, NeighboringPartDependency, Output, PartLevelChannelAttention, SpatialAttention
+from .settings import Settings
+from .train import learning_rate
 
 ROWS = ["baseline", "pcam", "sam", "ndem", "full"]
 
 
-def config(variant="full", *, demo=True, **overrides):
-    folder = paper_folder("ndmf_net")
-    return load_config(Config, folder, dataset="market1501", demo=demo, variant=variant, overrides=overrides)
+def settings_of(variant="full", *, demo=True, **overrides):
+    folder = Path(__file__).parent
+    return load_settings(Settings, folder, dataset="market1501", demo=demo, variant=variant, overrides=overrides)
 
 
 def sigmoid(x):
@@ -76,7 +78,8 @@ def lstm_direction(parameters, sequence):
 def test_ndem_is_eq_7_and_8(height, N):
     torch.manual_seed(0)
     C, W, R, m = 3, 2, 4, 5
-    module = NeighboringPartDependency(C, height, W, N, hidden_size=R, out_features=m, part_features="flatten").double()
+    settings = settings_of(num_parts=N, lstm_hidden_size=R, dependency_size=m, part_features="flatten")
+    module = NeighboringPartDependency(C, (height, W), settings).double()
     x = torch.randn(2, C, height, W, dtype=torch.float64)
     output = module(x).detach().numpy()
     weights = {name: parameter.detach().numpy() for name, parameter in module.lstm.named_parameters()}
@@ -99,7 +102,8 @@ def test_ndem_is_eq_7_and_8(height, N):
 
 
 def test_pooled_parts_are_their_means():
-    module = NeighboringPartDependency(3, 7, 2, 3, hidden_size=4, out_features=5, part_features="pool")
+    settings = settings_of(num_parts=3, lstm_hidden_size=4, dependency_size=5, part_features="pool")
+    module = NeighboringPartDependency(3, (7, 2), settings)
     x = torch.randn(2, 3, 7, 2)
     expected = torch.stack([x[:, :, 0:3].mean((2, 3)), x[:, :, 3:5].mean((2, 3)), x[:, :, 5:7].mean((2, 3))], dim=1)
     torch.testing.assert_close(module.sequence(x), expected)
@@ -108,7 +112,7 @@ def test_pooled_parts_are_their_means():
 def test_few_gates_start_saturated_at_the_papers_size():
     """With 65,536 inputs, nn.LSTM's own initialisation starts more than half of the gates beyond 0.01 and 0.99."""
     torch.manual_seed(0)
-    module = NeighboringPartDependency(256, 64, 32, 8, hidden_size=64, out_features=16, part_features="flatten")
+    module = NeighboringPartDependency(256, (64, 32), settings_of(demo=False, dependency_size=16))
     x = torch.randn(4, 256, 64, 32).relu() * 2  # layer1's maps: non-negative, rms about 1.4
     weight, bias = module.lstm.weight_ih_l0, module.lstm.bias_ih_l0 + module.lstm.bias_hh_l0
     preactivation = module.sequence(x) @ weight.T + bias
@@ -121,7 +125,7 @@ def test_few_gates_start_saturated_at_the_papers_size():
 @pytest.mark.parametrize("variant", ROWS)
 def test_gradient_reaches_every_parameter_in_every_row_of_table_5(variant, bnneck):
     torch.manual_seed(0)
-    model = build_model(config(variant, bnneck=bnneck), num_identities=7)
+    model = NDMFNet(7, settings_of(variant, bnneck=bnneck))
     feature, logits = model(torch.randn(4, 3, 128, 64))
     (feature.square().mean() + smoothed_cross_entropy(logits, torch.arange(4), smoothing=0.1)).backward()
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
@@ -131,7 +135,7 @@ def test_gradient_reaches_every_parameter_in_every_row_of_table_5(variant, bnnec
 
 @pytest.mark.parametrize("variant", ROWS)
 def test_shapes_and_unit_length_of_the_test_feature(variant):
-    model = build_model(config(variant), num_identities=7).eval()
+    model = NDMFNet(7, settings_of(variant)).eval()
     feature, logits = model(torch.randn(3, 3, 128, 64))
     assert feature.shape == (3, 512) and logits.shape == (3, 7)
     torch.testing.assert_close(model.embed(torch.randn(3, 3, 128, 64)).norm(dim=1), torch.ones(3))
@@ -140,7 +144,7 @@ def test_shapes_and_unit_length_of_the_test_feature(variant):
 
 def test_table_5s_rows_have_the_modules_they_name():
     def modules(variant):
-        model = build_model(config(variant), num_identities=3)
+        model = NDMFNet(3, settings_of(variant))
         found = {type(module).__name__ for module in model.modules()}
         names = {"PartLevelChannelAttention", "SpatialAttention", "NeighboringPartDependency"}
         return found & names
@@ -152,9 +156,9 @@ def test_table_5s_rows_have_the_modules_they_name():
     assert len(modules("full")) == 3
 
 
-def test_attended_maps_go_on_into_the_backbone():
-    """Eq. 6 and Fig. 2: closing the first attention must silence everything behind it."""
-    model = build_model(config("sam"), num_identities=3).eval()
+def test_later_stages_read_the_attended_maps():
+    """Eq. 6 and Fig. 2."""
+    model = NDMFNet(3, settings_of("sam")).eval()
     images = torch.randn(1, 3, 128, 64)
     x1, _, _ = model.feature_maps(images)
     plain = model.backbone.layer1(model.backbone.stem(images))
@@ -165,9 +169,9 @@ def test_attended_maps_go_on_into_the_backbone():
     )
 
 
-def test_the_papers_size_has_the_specs_lstm_inputs():
+def test_lstm_inputs_at_the_papers_size():
     with torch.device("meta"):
-        model = build_model(config(demo=False, pretrained="none"), num_identities=751)
+        model = NDMFNet(751, settings_of(demo=False, pretrained="none"))
     assert model.dependency1.lstm.input_size == 65536
     assert model.dependency3.lstm.input_size == 1024 * 2 * 8
     assert model.fusion.weight.shape == (2048, 2048 + 512)
@@ -176,21 +180,21 @@ def test_the_papers_size_has_the_specs_lstm_inputs():
 
 
 @pytest.mark.parametrize("num_parts", [1, 2, 4, 6, 8])
-def test_fig_7s_parts_run_at_demo_size(num_parts):
-    model = build_model(config(num_parts=num_parts), num_identities=3).eval()
+def test_the_part_counts_of_fig_7_run_at_demo_size(num_parts):
+    model = NDMFNet(3, settings_of(num_parts=num_parts)).eval()
     assert torch.isfinite(model.embed(torch.randn(2, 3, 128, 64))).all()
 
 
 def test_more_parts_than_rows_are_refused():
     with pytest.raises(UserError, match="num_parts is 16, but layer3's map has only 8 rows at height 128"):
-        config(num_parts=16)
-    assert config("baseline", num_parts=16).num_parts == 16  # the baseline has no parts
+        settings_of(num_parts=16)
+    assert settings_of("baseline", num_parts=16).num_parts == 16  # the baseline has no parts
     with pytest.raises(ValueError, match="only 8 rows"):
-        build_model(replace(config("baseline", num_parts=16), pcam=True), num_identities=3)
+        NDMFNet(3, replace(settings_of("baseline", num_parts=16), pcam=True))
 
 
 def test_bnneck_compares_the_normalised_feature():
-    model = build_model(config(bnneck=True), num_identities=3).train()
+    model = NDMFNet(3, settings_of(bnneck=True)).train()
     images = torch.randn(4, 3, 128, 64)
     model(images)
     model.eval()
@@ -215,11 +219,27 @@ def test_label_smoothing_is_eq_12_and_not_torchs():
 
 
 def test_learning_rate_is_eq_17():
-    settings = config(demo=False)
+    settings = settings_of(demo=False)
     expected = {
         1: 3.5e-6, 5: 1.75e-5, 10: 3.5e-5, 11: 3.5e-4, 40: 3.5e-4, 41: 3.5e-5, 70: 3.5e-5, 71: 3.5e-6, 200: 3.5e-6,
     }  # fmt: skip
     for epoch, rate in expected.items():
         assert learning_rate(epoch, settings) == pytest.approx(rate)
-    continuous = config(demo=False, warmup_peak=3.5e-4)
+    continuous = settings_of(demo=False, warmup_peak=3.5e-4)
     assert learning_rate(5, continuous) == pytest.approx(1.75e-4)
+
+
+def test_losses_are_eq_14_of_eq_11_to_13():
+    torch.manual_seed(0)
+    settings = settings_of(demo=False)
+    output, labels = Output(torch.randn(6, 5), torch.randn(6, 7)), torch.tensor([0, 0, 1, 1, 2, 2])
+    found = losses(output, Batch(labels), settings)
+    identity = smoothed_cross_entropy(output.logits, labels, smoothing=0.1)
+    distances = np.sqrt(((output.feature[:, None] - output.feature) ** 2).sum(2).numpy())
+    triplet = 0.0
+    for anchor in range(6):
+        same = (labels == labels[anchor]).numpy()
+        triplet += max(0.0, distances[anchor][same].max() - distances[anchor][~same].min() + 0.3) / 6
+    assert found["identity_loss"].item() == pytest.approx(identity.item(), rel=1e-6)
+    assert found["triplet_loss"].item() == pytest.approx(triplet, rel=1e-5)
+    assert found["loss"].item() == pytest.approx(0.3 * identity.item() + 0.7 * triplet, rel=1e-5)

@@ -11,9 +11,7 @@ reader. To add a data set, write a module like market1501.py and add it to MODUL
 * TRIALS, if several names are trials whose mean papers report (RegDB).
 """
 
-import difflib
 import json
-import os
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -30,7 +28,8 @@ from common.datasets import (
     sysu_mm01,
 )
 from common.datasets.base import SYNTHETIC_MARK, DataSet, Sample, Subset
-from common.errors import UserError
+from common.errors import UserError, did_you_mean
+from common.paths import data_folder
 
 __all__ = [
     "READERS",
@@ -93,16 +92,13 @@ def find_folder(name: str, root: Path) -> Path:
 
 def synthetic_folder(name: str, size: str) -> Path:
     """The synthetic data set's folder, below `data/` of the repository or below the environment variable REID_DATA."""
-    data = os.environ.get("REID_DATA") or Path(__file__).resolve().parents[2] / "data"
-    return Path(data) / "synthetic" / size / reader_of(name).NAME
+    return data_folder() / "synthetic" / size / reader_of(name).NAME
 
 
 def reader_of(name: str) -> ModuleType:
     """The module that reads this data set. UserError: unknown name."""
     if name not in READERS:
-        near = difflib.get_close_matches(name, READERS, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise UserError(f"unknown data set {name!r}; known: {', '.join(READERS)}.{hint}")
+        raise UserError(f"unknown data set '{name}'{did_you_mean(name, READERS)}. Known: {', '.join(READERS)}")
     return READERS[name]
 
 

@@ -18,7 +18,7 @@ from common.datasets.synthetic import make_dataset
 from common.datasets.synthetic.splits import SIZES
 from common.datasets.synthetic.write import WRITERS
 from common.errors import UserError, command
-from common.visualize import sample_sheet
+from common.visualize.sheets import sample_sheet
 
 
 @command

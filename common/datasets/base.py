@@ -13,9 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
+from common.errors import UserError
+from common.metrics import JUNK
+
 SYNTHETIC_MARK = "synthetic.json"  # in a folder of synthetic images: their layout, size, seed and generator version
 
-JUNK = -1  # Market-1501's label of bad detections, which count neither as matches nor as non-matches
+HOLD_OUT_SEED = 0  # the same identities are held out of every run
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,7 @@ class Subset:
 class Search:
     """One retrieval task of a data set: queries, gallery and protocol.
 
-    name: in tables and records, as `single_query`, `indoor`, `thermal_to_visible`; protocol: of common/metrics.py.
+    name: in tables and records, as `single_query`, `indoor`, `thermal_to_visible`; protocol: of PROTOCOLS.
     trials: for each trial (n,) int64, the positions of its images in `gallery`; empty: one trial, the whole gallery.
     """
 
@@ -104,6 +107,35 @@ class DataSet:
     def gallery(self) -> Subset:
         """Of the first search; if it has trials, the images that they choose from."""
         return self.searches[0].gallery
+
+    def hold_out(self, num_identities: int) -> tuple[Subset, Search | None]:
+        """The training images without those of `num_identities` random identities, and a search among the latter, to
+        choose settings on. All training images and None for 0; the same identities at every call.
+
+        As in Market-1501, the queries are one image of each identity in each camera, and the gallery is the rest.
+        UserError: no identity would be left to train on.
+        """
+        subset = self.train
+        if num_identities == 0:
+            return subset, None
+        persons = np.unique(subset.persons)
+        if num_identities >= len(persons):
+            raise UserError(f"{num_identities} identities cannot be held out of a training set of {len(persons)}")
+        held_out = np.random.default_rng(HOLD_OUT_SEED).choice(persons, num_identities, replace=False)
+        mask = np.isin(subset.persons, held_out)
+        keys = np.stack([subset.persons, subset.cameras], axis=1)
+        first_of_camera = np.zeros(len(subset), bool)
+        first_of_camera[np.unique(keys, axis=0, return_index=True)[1]] = True
+        parts = {
+            "train_split": ~mask,
+            "validation_query": mask & first_of_camera,
+            "validation_gallery": mask & ~first_of_camera,
+        }
+        train, query, gallery = (
+            Subset(name, tuple(subset.samples[position] for position in np.flatnonzero(chosen)))
+            for name, chosen in parts.items()
+        )
+        return train, Search("validation", query, gallery)
 
     @cached_property
     def fingerprint(self) -> str:

@@ -84,7 +84,7 @@ def test_a_root_without_the_data_set_says_where_it_looked_and_generates_nothing(
 
 
 def test_an_unknown_name_shows_the_nearest():
-    with pytest.raises(UserError, match=r"known: market1501.*Did you mean 'market1501'"):
+    with pytest.raises(UserError, match=r"did you mean 'market1501'\?.*Known: market1501"):
         open_dataset("market-1501")
 
 

@@ -7,11 +7,15 @@ x and y are pixels of the image as it is on disk; v is 0 for a joint outside the
 
 import json
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
 
-from common.datasets.base import DataSet
+from common.datasets.base import DataSet, Subset
 from common.errors import UserError
 
 COCO_JOINTS = (
@@ -60,3 +64,44 @@ def read_poses(path: Path, dataset: DataSet) -> dict[str, np.ndarray]:
             f"{' '.join(expected)} (name, kind, fingerprint). Generate it again from these images."
         )
     return poses
+
+
+def pose_file(dataset: DataSet) -> Path:
+    """`poses.json` in the data set's folder; `poses-labeled.json` for `cuhk03-labeled` in cuhk03's folder."""
+    _, dash, part = dataset.name.partition("-")
+    return dataset.folder / f"poses{dash}{part}.json"
+
+
+def read_joints(dataset: DataSet, subset: Subset) -> Tensor:
+    """(N, 17, 3) float32: x and y in parts of each image's width and height, v = 0 throughout without a pose.
+
+    UserError: no file of poses (with the command that makes it), a file made for other images, or one that has no pose
+    of the subset's images.
+    """
+    path = pose_file(dataset)
+    if not path.is_file():
+        root = "" if dataset.kind != "real" else f" --data-root {dataset.folder.parent}"
+        size = " --demo" if dataset.kind == "demo" else ""
+        raise UserError(
+            f"{path} does not exist. Make it with\n"
+            f"       python -m common.datasets.extract_poses --dataset {dataset.name}{root}{size}"
+        )
+    poses = read_poses(path, dataset)
+    found = {
+        position: pose
+        for position, sample in enumerate(subset.samples)
+        if (pose := poses.get(sample.path.relative_to(dataset.folder).as_posix())) is not None
+    }
+    if not found:
+        raise UserError(f"{path} has no pose of any image in '{subset.name}': make it again with extract_poses --force")
+    joints = np.zeros((len(subset), len(COCO_JOINTS), 3), np.float32)
+    with ThreadPoolExecutor() as pool:  # each image's header only
+        sizes = pool.map(_image_size, [subset.samples[position].path for position in found])
+    for (position, pose), size in zip(found.items(), sizes, strict=True):
+        joints[position] = pose / (*size, 1)
+    return torch.from_numpy(joints)
+
+
+def _image_size(path: Path) -> tuple[int, int]:
+    with Image.open(path) as image:
+        return image.size

@@ -1,0 +1,84 @@
+"""The figures of a page that are drawn from records: sweeps and curves.
+
+Figures of trained networks are drawn after a plan has run (benchmarks/reproduce/figures.py), which also writes what
+they show as JSON. A figure is `<document>-<kind of data>.png` in the folder beside the page.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.spec import UNITS, Document, PaperSpec
+from common.visualize.curves import line_figure
+
+from .sources import Source
+
+MAX_TICKS = 13
+
+
+def read_figure_data(folder: Path) -> dict[tuple[str, str], dict]:
+    """{(document id, kind): contents of `<id>-<kind>.json`}, what the figures in the folder show."""
+    return {tuple(file.stem.rsplit("-", 1)): json.loads(file.read_text()) for file in sorted(folder.glob("*-*.json"))}
+
+
+def draw_from_records(paper: PaperSpec, sources: list[Source], folder: Path) -> None:
+    """Draw every sweep and every set of curves, for each source that has records of it."""
+    for document in paper.documents:
+        for source in sources:
+            file = folder / f"{document.id}-{source.kind}.png"
+            if document.kind == "sweep" and source.covers(document):
+                draw_sweep(document, source, file)
+            if document.kind == "curves" and source.covers(document):
+                draw_curves(document, source, file)
+
+
+def draw_sweep(document: Document, source: Source, file: Path) -> None:
+    """Scores over the values of the sweep, with standard deviations; a missing run is a gap."""
+    rows = [row for row in document.rows if row.fits(source.kind)]
+    series, deviations = {}, {}
+    for column in document.columns:
+        factor = UNITS[column.unit][0]
+        summaries = [source.summary(document, row, column) for row in rows]
+        series[column.title] = [summary and summary.mean * factor for summary in summaries]
+        deviations[column.title] = [summary and (summary.deviation or 0) * factor for summary in summaries]
+    if all(sum(value is not None for value in values) < 2 for values in series.values()):
+        return  # a single value, whose run belongs to another table, makes no curve
+    unit = document.columns[0].unit
+    line_figure(
+        file,
+        x=[float(row.method) for row in rows],
+        series=series,
+        deviations=deviations,
+        x_label=document.x,
+        y_label=f"score ({unit})",
+        title=f"{document.name} ({source.short})",
+    )
+
+
+def draw_curves(document: Document, source: Source, file: Path) -> None:
+    """The document's loss terms over the epochs of each row's first seed, at up to MAX_TICKS epochs."""
+    logs = {
+        row.method: records[0].log
+        for row in document.rows
+        if (records := source.of(row.run.label, document.data_set_of(row))) and records[0].log
+    }
+    if not logs:
+        return
+    num_epochs = max(len(log) for log in logs.values())
+    shown = np.unique(np.linspace(0, num_epochs - 1, MAX_TICKS).round().astype(int)).tolist()
+    line_figure(
+        file,
+        x=[position + 1 for position in shown],
+        series={
+            name if len(document.terms) == 1 else f"{name}, {term.replace('_', ' ')}": [
+                log[position].get(term) if position < len(log) else None for position in shown
+            ]
+            for name, log in logs.items()
+            for term in document.terms
+            if term in log[0]
+        },
+        x_label="epoch",
+        y_label="training loss",
+        title=f"{document.name} ({source.short})",
+    )

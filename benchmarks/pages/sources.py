@@ -1,0 +1,93 @@
+"""The source of a column's numbers: the records of one kind of data."""
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from benchmarks.records import KINDS, of_kind
+from benchmarks.spec import Column, Document, Row, value_of
+from common.datasets import trial_of
+from common.runs.record import Record
+
+from .staleness import Today
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A row's number over its seeds, in the records' units (fractions, counts, seconds)."""
+
+    mean: float
+    deviation: float | None  # sample standard deviation; None for one run
+    count: int
+    stale: str = ""  # what has changed since one of its runs, if anything
+
+
+@dataclass(frozen=True)
+class Source:
+    """Records of one kind of data, with the heading of their column."""
+
+    title: str
+    short: str  # for narrow tables
+    kind: str  # real | demo | full
+    records: tuple[Record, ...]
+    today: Today
+    difference: bool = False  # followed by a column of differences from the reported numbers
+    here: bool = False  # this machine's runs, not published records
+
+    def of(self, label: str, dataset: str) -> list[Record]:
+        """The records of a variant on a data set, one per seed and trial."""
+        wanted = (label, dataset)
+        return [record for record in self.records if (record.variant, trial_of(record.dataset)) == wanted]
+
+    def summary(self, document: Document, row: Row, column: Column) -> Summary | None:
+        """The row's number in a column; None if no record has it."""
+        if column.value is None or row.run is None or not row.fits(self.kind):
+            return None
+        records = self.of(row.run.label, document.data_set_of(row, column))
+        values = [value for record in records if (value := value_of(record, column, row)) is not None]
+        if not values:
+            return None
+        return Summary(
+            statistics.fmean(values),
+            statistics.stdev(values) if len(values) > 1 else None,
+            len(values),
+            next(filter(None, map(self.today.change, records)), ""),
+        )
+
+    def covers(self, document: Document) -> bool:
+        """Whether any row of the document has a record here."""
+        return any(row.fits(self.kind) and self.of(row.run.label, dataset) for row, dataset in document.runs())
+
+
+def committed_sources(records: list[Record], today: Today) -> list[Source]:
+    """The columns of the committed page."""
+    columns = {"real": "reproduced on real data", "demo": "synthetic stand-in, demo size"}
+    columns |= {"full": "synthetic stand-in, full size"}
+    return [
+        Source(title, title.rpartition(", ")[2], kind, of_kind(records, kind), today, difference=kind == "real")
+        for kind, title in columns.items()
+    ]
+
+
+def local_sources(published: list[Record], local: list[Record], today: Today) -> list[Source]:
+    """The columns of a user's page: for each kind of data used here, the committed records and this machine's."""
+    sources = []
+    for kind in [kind for kind in KINDS if of_kind(local, kind)] or ["demo"]:
+        title = KINDS[kind].removeprefix("the ")
+        both: Sequence[tuple[str, str, list[Record]]] = (
+            ("committed record", "committed", published),
+            ("this machine", "here", local),
+        )
+        sources += [
+            Source(
+                f"{name} ({title})",
+                f"{short}, {kind}",
+                kind,
+                of_kind(records, kind),
+                today,
+                difference=kind == "real" and short == "here",
+                here=short == "here",
+            )
+            for name, short, records in both
+        ]
+    return sources

@@ -1,0 +1,1 @@
+"""Plan, time and execute the runs that a paper's tables need."""

@@ -1,0 +1,129 @@
+"""`python -m benchmarks reproduce PAPER ...`: run what is missing under runs/, then write runs/tables/PAPER.md.
+
+Finished runs are reused, interrupted ones resume after their last epoch. A published record never replaces a run.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from tabulate import tabulate
+
+from benchmarks.pages.comparison import labels_of
+from benchmarks.pages.local import write_local_page
+from benchmarks.records import local_records, published_records
+from benchmarks.spec import PaperSpec, load_spec
+from common.errors import UserError
+from common.paths import runs_folder
+
+from .estimate import duration_text, estimate
+from .execute import execute
+from .figures import draw_from_runs
+from .plan import Plan, make_plan
+
+ASK_ABOVE_SECONDS = 2 * 3600
+WHAT_HAPPENS = {
+    "new": "to run",
+    "interrupted": "resumes after its last epoch",
+    "finished": "finished, reused",
+    "stale": "finished with other source code, reused and marked stale (FORCE=1 trains it again)",
+    "different": "run with other settings or data, to be replaced",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("papers", nargs="+", metavar="PAPER")
+    parser.add_argument("--scope", choices=("headline", "all"), default="headline")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument(
+        "--data-root", type=Path, help="real data at the paper's settings (also the DATA_ROOT variable)"
+    )
+    parser.add_argument(
+        "--demo", action="store_true", help="synthetic data at demo size: the default without a data root"
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument("--gpus", type=int, default=1, metavar="N", help="train each run in N processes, one GPU each")
+    parser.add_argument(
+        "--only", nargs="+", default=[], metavar="NAME", help="documents (table5) or variants (baseline)"
+    )
+    parser.add_argument("--force", action="store_true", help="train finished runs again, from scratch")
+    parser.add_argument("--yes", action="store_true", help="run a plan of more than two hours (refused otherwise)")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Print the plans of all papers, then run one paper after another. Returns 0, or 130 after Ctrl-C."""
+    plans = make_plans(arguments)
+    seconds = sum(plan.seconds for _, plan in plans)
+    if len(plans) > 1:
+        print(f"\nall {len(plans)} papers: about {duration_text(seconds)}", flush=True)
+    if seconds > ASK_ABOVE_SECONDS and not arguments.yes:
+        raise UserError(
+            f"this takes about {duration_text(seconds)} here: confirm with YES=1 (--yes), or run less with "
+            "ONLY= or SEEDS="
+        )
+    runs = runs_folder()
+    for paper, plan in plans:
+        try:
+            execute(plan, arguments.gpus)
+            draw_from_runs(paper, plan, runs / "tables" / paper.paper)
+        except KeyboardInterrupt:
+            print("\nstopped; the same command resumes after the last finished epoch", file=sys.stderr)
+            return 130
+        page, summary = write_local_page(paper, runs)
+        print(f"\n{summary}\n\nreported, committed and reproduced here: {page}", flush=True)
+    return 0
+
+
+def make_plans(arguments: argparse.Namespace) -> list[tuple[PaperSpec, Plan]]:
+    """Make and print the plan of each paper. UserError: none of the papers can be run.
+
+    The plans of several papers include the runs of the comparison page.
+    """
+    root, plans, refused = data_root(arguments), [], []
+    several = len(arguments.papers) > 1
+    for name in arguments.papers:
+        paper = load_spec(name)
+        try:
+            plan = make_plan(
+                paper,
+                scope=arguments.scope,
+                only=arguments.only,
+                seeds=arguments.seeds,
+                data_root=root,
+                device=arguments.device,
+                force=arguments.force,
+                also=labels_of(name) if several and root is None else (),
+            )
+        except UserError as error:
+            if not several:
+                raise
+            refused.append(error)
+            print(f"{name} is left out: {error}\n", file=sys.stderr)
+            continue
+        estimate(plan, local_records(name, runs_folder()), published_records(name))
+        print(f"{paper.short}\n{describe(plan)}\n" if several else describe(plan), flush=True)
+        plans.append((paper, plan))
+    if not plans:
+        raise refused[0]
+    return plans
+
+
+def data_root(arguments: argparse.Namespace) -> Path | None:
+    """--data-root, else DATA_ROOT; None (synthetic data at demo size) with --demo."""
+    variable = os.environ.pop("DATA_ROOT", None)  # runs get it only as an argument
+    root = None if arguments.demo else arguments.data_root or variable
+    return Path(root).expanduser().resolve() if root else None
+
+
+def describe(plan: Plan) -> str:
+    """The plan as text."""
+    cells = [
+        [run.name, WHAT_HAPPENS[run.state], f"about {duration_text(run.seconds)}" if run.to_do else ""]
+        for run in plan.runs
+    ]
+    lines = [tabulate(cells, ["run", "state", "time"], tablefmt="simple", disable_numparse=True)]
+    lines += [f"left out: {line}" for line in plan.left_out]
+    total = f"about {duration_text(plan.seconds)} in total" if plan.to_do else "nothing to train, only to render"
+    lines.append(f"{len(plan.to_do)} of {len(plan.runs)} runs to do, {total}")
+    return "\n".join(lines)

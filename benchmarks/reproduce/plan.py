@@ -1,0 +1,186 @@
+"""The runs that the chosen documents need, and the state of each."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.spec import BASELINES, Document, PaperSpec, Row, RunSpec
+from common.datasets import open_dataset, trial_of, trials_of
+from common.datasets.base import DataSet
+from common.errors import UserError
+from common.paper import load_paper
+from common.runs import Run, open_run
+from common.runs.record import program_directory, read_record
+from common.runs.source import source_hash
+
+
+@dataclass
+class PlannedRun:
+    """One run of the plan. seconds: estimate of what is still to do, 0 if its result is reused."""
+
+    name: str
+    directory: Path
+    module: str  # `python -m` this
+    arguments: list[str]
+    state: str  # new | interrupted | finished | stale | different, see Run.state
+    images: int  # to train on, in all epochs still to do
+    evaluated: int  # images to extract features of
+    run: Run | None = None  # None for a program without training
+    seconds: float = 0.0
+
+    @property
+    def to_do(self) -> bool:
+        return self.state not in ("finished", "stale")
+
+
+@dataclass(frozen=True)
+class Plan:
+    documents: list[Document]  # the chosen ones
+    runs: list[PlannedRun]
+    left_out: list[str]  # a line for each data set that cannot be opened, with the reason
+    kind: str  # of the data: real | demo | full
+
+    @property
+    def to_do(self) -> list[PlannedRun]:
+        return [run for run in self.runs if run.to_do]
+
+    @property
+    def seconds(self) -> float:
+        return sum(run.seconds for run in self.to_do)
+
+    def trained(self, label: str, dataset: str | None = None) -> PlannedRun | None:
+        """The first seed's run of a variant, on a data set if one is named."""
+        fitting = [run for run in self.runs if run.run and run.run.variant == label]
+        return next((run for run in fitting if dataset in (None, run.run.dataset.name)), None)
+
+
+def chosen_documents(paper: PaperSpec, scope: str, only: Sequence[str]) -> list[Document]:
+    """The documents in the scope, or those that `only` names."""
+    if only:
+        return [document for document in paper.documents if document.id in only]
+    return [document for document in paper.documents if scope in ("all", document.scope)]
+
+
+def chosen_rows(
+    paper: PaperSpec, scope: str, only: Sequence[str], *, demo: bool, also: Sequence[str] = ()
+) -> list[tuple[Row, str, Document]]:
+    """(row, data set, document) of our rows in the scope, or of those that `only` names by document or variant.
+
+    A demo includes the paper's other data sets only with scope `all` or for a named document, and only the first trial
+    of a data set with trials. also: labels of runs that are added whatever their scope.
+    """
+    rows = [
+        (row, trial, document)
+        for document in paper.documents
+        for row, dataset in document.runs()
+        for trial in trials_of(dataset)[: 1 if demo else None]
+    ]
+
+    def in_scope(dataset: str) -> bool:
+        return not demo or scope == "all" or trial_of(dataset) in paper.demo_data_sets
+
+    if not only:
+        documents = chosen_documents(paper, scope, only)
+        chosen = [entry for entry in rows if entry[2] in documents and in_scope(entry[1])]
+        return chosen + [entry for entry in rows if entry[0].run.label in also and in_scope(entry[1])]
+    names = {document.id for document in paper.documents} | {row.run.label for row, _, _ in rows}
+    for name in only:
+        if name not in names:
+            raise UserError(f"nothing in {paper.paper} is named '{name}'. ONLY accepts: {', '.join(sorted(names))}")
+    return [entry for entry in rows if entry[2].id in only or (entry[0].run.label in only and in_scope(entry[1]))]
+
+
+def make_plan(
+    paper: PaperSpec,
+    *,
+    scope: str,
+    only: Sequence[str],
+    seeds: Sequence[int],
+    data_root: Path | None,
+    device: str,
+    force: bool,
+    also: Sequence[str] = (),
+) -> Plan:
+    """The runs that the chosen rows need, each once, with its state in the runs folder.
+
+    data_root: real data, at the paper's settings; None for synthetic data at demo size. also: see `chosen_rows`.
+    UserError: none of the data sets is there.
+    """
+    rows = chosen_rows(paper, scope, only, demo=data_root is None, also=also)
+    datasets, left_out = _open_data_sets(dict.fromkeys(dataset for _, dataset, _ in rows), data_root)
+    if not datasets:
+        raise UserError("nothing can be run:\n       " + "\n       ".join(left_out))
+    data_arguments = ["--data-root", str(data_root)] if data_root else ["--demo"]
+    planned: dict[str, PlannedRun] = {}
+    for row, name, _ in rows:
+        dataset = datasets.get(name)
+        if dataset is None or not row.fits(dataset.kind):
+            continue
+        for seed in seeds if row.run.program == "train" else [0]:
+            if row.run.program == "train":
+                run = _plan_training(paper.paper, row.run, dataset, seed, device, data_arguments, force)
+            else:
+                run = _plan_program(paper.paper, row.run, dataset, device, data_arguments, force)
+            planned.setdefault(run.name, run)
+    kind = next(iter(datasets.values())).kind
+    return Plan(chosen_documents(paper, scope, only), list(planned.values()), left_out, kind)
+
+
+def _open_data_sets(names: Sequence[str], data_root: Path | None) -> tuple[dict[str, DataSet], list[str]]:
+    """The data sets that are there, and a line for each that is not."""
+    found, left_out = {}, []
+    for name in names:
+        try:
+            found[name] = open_dataset(name, data_root, size="demo")
+        except UserError as error:
+            left_out.append(f"{name}: {error}")
+    return found, left_out
+
+
+def _plan_training(
+    paper: str, spec: RunSpec, dataset: DataSet, seed: int, device: str, data_arguments: list[str], force: bool
+) -> PlannedRun:
+    arguments = [*data_arguments, "--dataset", dataset.name, "--variant", spec.variant, "--seed", str(seed)]
+    arguments += ["--device", device]
+    arguments += ["--set", *(f"{key}={value}" for key, value in spec.set.items())] if spec.set else []
+    run = open_run(paper, load_paper(paper).settings.Settings, arguments)
+    state = run.state()
+    epochs = run.settings.num_epochs
+    if force and state != "new":
+        state = "new"
+        arguments.append("--force")
+    elif state == "interrupted":
+        arguments.append("--resume")
+        log = run.directory / "log.jsonl"
+        epochs -= len(log.read_text().splitlines()) if log.is_file() else 0
+    elif state == "different":
+        if dataset.kind != "demo":
+            raise UserError(
+                f"{run.directory} holds a run with other settings or data: move it away, or replace it with "
+                "FORCE=1 (--force)"
+            )
+        arguments.append("--force")
+    return PlannedRun(
+        name=run.directory.name,
+        directory=run.directory,
+        module=f"{paper}.train",
+        arguments=arguments,
+        state=state,
+        images=max(epochs, 0) * len(dataset.train),
+        evaluated=sum({part.name: len(part) for s in dataset.searches for part in (s.query, s.gallery)}.values()),
+        run=run,
+    )
+
+
+def _plan_program(
+    paper: str, spec: RunSpec, dataset: DataSet, device: str, data_arguments: list[str], force: bool
+) -> PlannedRun:
+    """Programs without training are quick: a result that is not up to date is computed again."""
+    directory, module = program_directory(paper, spec.program, dataset), spec.module(paper)
+    record = read_record(directory / "result.json")
+    current = record and (record.data.fingerprint, record.source_hash) == (dataset.fingerprint, source_hash(module))
+    arguments = ["--dataset", dataset.name, *data_arguments, "--device", device]
+    if spec.program in BASELINES:
+        arguments = [spec.program, "--paper", paper, *arguments]
+    state = "finished" if current and not force else "new"
+    return PlannedRun(directory.name, directory, module, arguments, state, 0, 0)

@@ -1,0 +1,218 @@
+"""Plans: each run once, with its state and an estimate; runs on real data are never replaced without FORCE."""
+
+import json
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from benchmarks.reproduce import estimate as estimates
+from benchmarks.reproduce import plan as plans
+from benchmarks.reproduce.estimate import duration_text, embedding_rate, estimate, measured_rate
+from benchmarks.reproduce.plan import chosen_documents, chosen_rows, make_plan
+from benchmarks.spec import load_spec
+from common.datasets.base import DataSet, Sample, Search, Subset
+from common.errors import UserError
+from common.paper import TRAINING_COST
+from common.runs.source import source_hash
+
+SPEC = load_spec("ndmf_net")
+
+
+@pytest.fixture
+def market(tmp_path, monkeypatch):
+    """Twelve images called market1501, opened in place of any data set; runs are in tmp_path."""
+    monkeypatch.setenv("REID_RUNS", str(tmp_path / "runs"))
+    folder = tmp_path / "market1501"
+    folder.mkdir()
+    samples = []
+    for position in range(12):
+        (folder / f"{position}.jpg").write_bytes(b"x" * position)
+        samples.append(Sample(folder / f"{position}.jpg", position // 4, position % 2))
+    subsets = {name: Subset(name, tuple(samples)) for name in ("train", "query", "gallery")}
+    dataset = SimpleNamespace(kind="demo")
+
+    def opened(name, root=None, *, size="demo"):
+        searches = (Search("single_query", subsets["query"], subsets["gallery"]),)
+        return DataSet(name, folder, subsets, searches, dataset.kind)
+
+    monkeypatch.setattr(plans, "open_dataset", opened)
+    monkeypatch.setattr("common.datasets.arguments.open_dataset", opened)
+    return dataset
+
+
+def planned(**changes):
+    asked = {"scope": "headline", "only": (), "seeds": [0], "data_root": None, "device": "cpu", "force": False}
+    return make_plan(SPEC, **(asked | changes))
+
+
+def names(plan):
+    return [run.name.removeprefix("market1501-") for run in plan.runs]
+
+
+def test_a_run_that_several_documents_need_is_planned_once(market):
+    plan = planned()
+    variants = ["full", "baseline", "pcam", "sam", "ndem"]
+    baselines = [f"demo-{name}-s0" for name in ("colour_histogram", "balanced_histogram", "baseline+num_epochs=0")]
+    assert names(plan) == ["demo-counts-s0", *(f"demo-{name}-s0" for name in variants), *baselines]
+    assert plan.left_out == []
+    assert plan.trained("sam").name == "market1501-demo-sam-s0" and plan.trained("sam").images == 12 * 12
+
+
+def test_scope_all_has_every_document_and_headline_only_its_own():
+    paper = load_spec("fgsam")
+    ids = {scope: {document.id for document in chosen_documents(paper, scope, ())} for scope in ("headline", "all")}
+    assert ids["headline"] < ids["all"] == {document.id for document in paper.documents}
+
+
+def test_runs_that_the_comparison_of_papers_needs_are_added_by_their_labels():
+    def labels(**more):
+        return {row.run.label for row, _, _ in chosen_rows(load_spec("fgsam"), "headline", (), demo=True, **more)}
+
+    assert labels(also=["full+num_epochs=12"]) - labels() == {"full+num_epochs=12"}
+
+
+def test_scope_all_adds_the_sweep_that_fits_the_size_and_at_demo_size_the_other_data_sets(market):
+    added = set(names(planned(scope="all"))) - set(names(planned()))
+    others = {f"{name}-demo-{run}-s0" for name in ("dukemtmcreid", "msmt17") for run in ("counts", "full")}
+    assert added == {f"demo-full+num_parts={parts}-s0" for parts in (1, 2, 4, 6)} | others
+    assert set(names(planned(only=["full"]))) == {"demo-full-s0"}
+    assert set(names(planned(only=["full"], scope="all"))) == {"demo-full-s0", *(n for n in others if "full" in n)}
+    assert set(names(planned(only=["table3"]))) == {"dukemtmcreid-demo-full-s0"}
+    market.kind = "real"
+    added = set(names(planned(scope="all", data_root="anywhere"))) - set(names(planned(data_root="anywhere")))
+    assert added == {f"real-full+num_parts={parts}-s0" for parts in (1, 2, 4, 16)}
+
+
+def test_seeds_repeat_training_but_not_counting(market):
+    assert names(planned(seeds=[0, 1], only=["counts", "table2"])) == ["demo-counts-s0", "demo-full-s0", "demo-full-s1"]
+
+
+def test_only_takes_documents_and_variants_and_names_what_it_knows():
+    labels = [row.run.label for row, _, _ in chosen_rows(SPEC, "headline", ["baseline", "fig7"], demo=True)]
+    sweep = [*(f"full+num_parts={parts}" for parts in (1, 2, 4, 6)), "full", "full+num_parts=16"]
+    assert labels == ["baseline", "baseline", *sweep, "baseline"]  # Table 5, the curves, Fig. 7, Fig. 8
+    with pytest.raises(UserError, match=r"nothing in ndmf_net is named 'table9'.*table5"):
+        chosen_rows(SPEC, "headline", ["table9"], demo=True)
+
+
+def begin(plan, label, make_record, *, finished=False, source=None):
+    """Write what an interrupted or a finished run leaves on disk."""
+    run = plan.trained(label).run
+    run.directory.mkdir(parents=True)
+    (run.directory / "run.json").write_text(json.dumps(run.identity()))
+    (run.directory / "log.jsonl").write_text('{"epoch": 1}\n' * 5)
+    if finished:
+        record = make_record(source_hash=source or source_hash("ndmf_net.train"))
+        (run.directory / "result.json").write_text(record.model_dump_json())
+
+
+def test_states_decide_what_is_run(market, make_record):
+    begin(planned(), "full", make_record, finished=True)
+    begin(planned(), "baseline", make_record, finished=True, source="0" * 16)
+    begin(planned(), "sam", make_record)
+    plan = planned(only=["full", "baseline", "sam", "pcam"])
+    states = {run.run.variant: run.state for run in plan.runs}
+    assert states == {"full": "finished", "baseline": "stale", "sam": "interrupted", "pcam": "new"}
+    assert [run.run.variant for run in plan.to_do] == ["pcam", "sam"]
+    interrupted = plan.trained("sam")
+    assert "--resume" in interrupted.arguments and interrupted.images == (12 - 5) * 12
+    forced = planned(only=["full"], force=True)
+    assert forced.to_do and "--force" in forced.runs[0].arguments
+
+
+def test_a_run_with_other_settings_is_replaced_at_demo_size_and_kept_on_real_data(market):
+    for kind, root in (("demo", None), ("real", "anywhere")):
+        market.kind = kind
+        run = planned(only=["full"], data_root=root).trained("full").run
+        run.directory.mkdir(parents=True)
+        (run.directory / "run.json").write_text(json.dumps(run.identity() | {"config_hash": "other"}))
+    market.kind = "demo"
+    plan = planned(only=["full"])
+    assert plan.runs[0].state == "different" and "--force" in plan.runs[0].arguments
+    market.kind = "real"
+    with pytest.raises(UserError, match=r"holds a run with other settings or data.*FORCE=1"):
+        planned(only=["full"], data_root="anywhere")
+    assert planned(only=["full"], data_root="anywhere", force=True).to_do
+
+
+def test_no_data_set_at_all_is_an_error_with_the_reasons(monkeypatch):
+    def absent(name, root=None, *, size="demo"):
+        raise UserError(f"{name} was not found")
+
+    monkeypatch.setattr(plans, "open_dataset", absent)
+    with pytest.raises(UserError, match=r"nothing can be run(.|\n)*dukemtmcreid: dukemtmcreid was not found"):
+        planned(only=["table3"])
+
+
+# ------------------------------------------------------------------ time
+
+
+def at_precision(record, run):
+    """The record with the run's precision, which depends on this machine."""
+    return record.model_copy(update={"machine": record.machine.model_copy(update={"precision": run.precision})})
+
+
+def test_the_estimate_comes_from_finished_runs_or_from_a_probe_of_the_network(market, monkeypatch, make_record):
+    plan = planned(only=["full", "sam", "colour_histogram"])
+    probed = []
+    monkeypatch.setattr(estimates, "embedding_rate", lambda run: probed.append(run.variant) or 24.0)
+    estimate(plan, [])
+    assert sorted(probed) == ["full", "sam"]
+    trained = plan.trained("full")
+    assert trained.seconds == pytest.approx(12 * 12 / (24.0 / TRAINING_COST) + 24 / 24.0)
+    estimate(plan, [at_precision(make_record(), trained.run)])
+    assert len(probed) == 2 and trained.seconds == pytest.approx((144 + 24 / TRAINING_COST) / 118.2)
+
+
+def test_a_network_that_cannot_be_probed_is_taken_to_be_as_slow_as_the_slowest_other(market, monkeypatch):
+    plan = planned(only=["full", "sam", "pcam"])
+    rates = {"full": 24.0, "sam": None, "pcam": 12.0}
+    order = [run.run.variant for run in plan.runs]
+    monkeypatch.setattr(estimates, "embedding_rate", lambda run: rates[run.variant])
+    estimate(plan, [])
+    known = [rates[name] for name in order[: order.index("sam")]]
+    seconds = (144 * TRAINING_COST + 24) / min(known, default=1.0)
+    assert plan.trained("sam").seconds == pytest.approx(seconds)
+
+
+def test_a_variants_own_runs_give_its_speed(market, monkeypatch, make_record):
+    plan = planned(only=["full", "sam"])
+    monkeypatch.setattr(estimates, "embedding_rate", lambda run: pytest.fail("nothing must be probed"))
+    records = [make_record("full", images_per_second=40.0), make_record("sam", images_per_second=80.0)]
+    estimate(plan, [at_precision(record, plan.trained("full").run) for record in records])
+    assert plan.trained("full").seconds == pytest.approx((144 + 24 / TRAINING_COST) / 40)
+    assert plan.trained("sam").seconds == pytest.approx((144 + 24 / TRAINING_COST) / 80)
+
+
+def test_a_program_takes_as_long_as_its_published_record(market, make_record):
+    plan = planned(only=["colour_histogram"])
+    (program,) = plan.runs
+    estimate(plan, [])
+    assert program.seconds == estimates.LEAST_SECONDS
+    estimate(plan, [], [make_record("colour_histogram", run=program.name, seconds={"evaluate": 160.0})])
+    assert program.seconds == 160.0
+
+
+def test_only_comparable_runs_give_the_speed(market, make_record):
+    run = planned(only=["full"]).trained("full").run
+    slow, usual = (at_precision(make_record(images_per_second=rate), run) for rate in (50.0, 118.2))
+    assert measured_rate(run, [usual, slow]) == 50.0
+    other_size = slow.model_copy(update={"config": slow.config | {"height": 256}})
+    other_precision = slow.model_copy(update={"machine": slow.machine.model_copy(update={"precision": "fp64"})})
+    assert measured_rate(run, [other_size]) is None
+    assert measured_rate(run, [other_precision]) is None
+    assert measured_rate(run, [make_record("counts", config={}, images_per_second=None)]) is None
+
+
+def test_the_probe_measures_the_papers_own_network(market):
+    run = planned(only=["full"]).trained("full").run
+    started = time.monotonic()
+    rate = embedding_rate(run, batches=1)
+    seconds = time.monotonic() - started
+    assert estimates.PROBE_IMAGES / seconds < rate < 10_000
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0.2, "1 s"), (61, "61 s"), (600, "10 min"), (9000, "2.5 h")])
+def test_durations(seconds, text):
+    assert duration_text(seconds) == text

@@ -1,0 +1,1 @@
+"""Speed and memory of what users wait for, compared with the usual code or with a lower bound."""

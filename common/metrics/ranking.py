@@ -1,0 +1,201 @@
+"""Retrieval scores: CMC, mAP and mINP, computed in query blocks without a loop over queries.
+
+CMC and the `step` average precision are those of nearly all re-ID code bases; `trapezoid` is `compute_AP.m` of the
+Market-1501 tool box (Zheng et al., ICCV 2015); mINP is Ye et al., "Deep Learning for Person Re-identification: A Survey
+and Outlook", TPAMI 2021 (arXiv 2001.04193), Sec. III-A.
+
+Shapes: Q queries, G gallery images, B queries of one block, D dimensions.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .distances import DistanceBlocks, exact_products
+from .inputs import Labels, ScoringError, as_floats, check_features, refuse_non_finite
+from .match_ranks import BYTES_PER_DISTANCE, BYTES_PER_MATCH, identities_before_first_match, match_ranks
+from .protocols import PROTOCOLS
+
+BLOCK_MEMORY = 2**26  # bytes for ranking a block of queries; larger blocks are no faster
+PRODUCT_MEMORY = 2**27  # bytes of distances computed at once; smaller products are slower
+
+
+@dataclass(frozen=True)
+class RankingScores:
+    """cmc: (max_rank,) float64, fraction of valid queries with a match within rank 1..max_rank. All in [0, 1]."""
+
+    cmc: np.ndarray
+    mAP: float
+    mINP: float
+    num_valid_queries: int
+
+
+@dataclass(frozen=True)
+class RankedMatches:
+    """The ranks of the valid queries' matches, from which every score is computed. A valid query has a match.
+
+    ranks: (M,) of all queries' matches, from 1, ascending within each query; counts: (V,) the number of matches of each
+    valid query; first_ranks: (V,) the rank that CMC counts.
+    """
+
+    ranks: np.ndarray
+    counts: np.ndarray
+    first_ranks: np.ndarray
+
+    def scores(self, average_precision: str = "step", max_rank: int = 50) -> RankingScores:
+        if average_precision not in PRECISIONS:
+            raise ScoringError(f"unknown average_precision {average_precision!r}; known: {', '.join(PRECISIONS)}")
+        if max_rank < 1:
+            raise ScoringError(f"max_rank must be at least 1, got {max_rank}")
+        ends = self.counts.cumsum()
+        starts = ends - self.counts
+        found = np.arange(1, len(self.ranks) + 1) - np.repeat(starts, self.counts)
+        precisions = np.add.reduceat(PRECISIONS[average_precision](found, self.ranks), starts) / self.counts
+        hits = np.bincount(self.first_ranks[self.first_ranks <= max_rank] - 1, minlength=max_rank)
+        return RankingScores(
+            cmc=hits.cumsum() / len(self.counts),
+            mAP=float(precisions.mean()),
+            mINP=float((self.counts / self.ranks[ends - 1]).mean()),
+            num_valid_queries=len(self.counts),
+        )
+
+
+def score_ranking(
+    distances,
+    query_ids,
+    gallery_ids,
+    query_cameras,
+    gallery_cameras,
+    *,
+    protocol: str = "market1501",
+    average_precision: str = "step",
+    max_rank: int = 50,
+) -> RankingScores:
+    """Scores of a distance matrix; equal distances rank by gallery index.
+
+    distances: (Q, G) array or tensor, small = similar; ranked in float64 if it is float64 or integer, else in float32.
+    ids, cameras: (Q,) or (G,) integers. protocol: a key of PROTOCOLS; average_precision: of PRECISIONS.
+    ScoringError: NaN or infinity, wrong shapes, unknown names, or no query with a match.
+    """
+    matches = rank_matches(distances, query_ids, gallery_ids, query_cameras, gallery_cameras, protocol=protocol)
+    return matches.scores(average_precision, max_rank)
+
+
+def score_features(
+    query_features,
+    gallery_features,
+    query_ids,
+    gallery_ids,
+    query_cameras,
+    gallery_cameras,
+    *,
+    metric: str = "euclidean",
+    protocol: str = "market1501",
+    average_precision: str = "step",
+    max_rank: int = 50,
+    memory_limit: int = 2**30,
+) -> RankingScores:
+    """Scores of features, (Q, D) and (G, D) arrays or tensors, without holding the (Q, G) matrix.
+
+    metric: `euclidean` (ranked by squared distances, the same order) or `cosine`. Distances are float32 with TF32 off,
+    or float64 where the features are. memory_limit: bytes besides the inputs (at least what one query needs). It
+    sets how products are split, so distances may differ in their last bits. Errors: as `score_ranking`.
+    """
+    matches = rank_feature_matches(
+        query_features,
+        gallery_features,
+        query_ids,
+        gallery_ids,
+        query_cameras,
+        gallery_cameras,
+        metric=metric,
+        protocol=protocol,
+        memory_limit=memory_limit,
+    )
+    return matches.scores(average_precision, max_rank)
+
+
+def rank_matches(
+    distances, query_ids, gallery_ids, query_cameras, gallery_cameras, *, protocol: str = "market1501"
+) -> RankedMatches:
+    """As `score_ranking`, but returns the ranks, from which several estimators can be computed."""
+    if not isinstance(distances, Tensor):
+        distances = np.asarray(distances)
+    if distances.ndim != 2:
+        raise ScoringError(f"distances must be (num_query, num_gallery), got shape {tuple(distances.shape)}")
+    labels = Labels.check(
+        query_ids, gallery_ids, query_cameras, gallery_cameras, distances.shape, getattr(distances, "device", "cpu")
+    )
+    return _rank_panels([distances], labels, BLOCK_MEMORY, protocol)
+
+
+def rank_feature_matches(
+    query_features,
+    gallery_features,
+    query_ids,
+    gallery_ids,
+    query_cameras,
+    gallery_cameras,
+    *,
+    metric: str = "euclidean",
+    protocol: str = "market1501",
+    memory_limit: int = 2**30,
+) -> RankedMatches:
+    """As `score_features`, but returns the ranks."""
+    query, gallery = check_features(query_features, gallery_features, metric)
+    shape = (len(query), len(gallery))
+    labels = Labels.check(query_ids, gallery_ids, query_cameras, gallery_cameras, shape, gallery.device)
+    with exact_products():
+        blocks = DistanceBlocks(query.to(gallery.device), gallery, metric, memory_limit // 4)
+        size = max(1, min(memory_limit // 4, PRODUCT_MEMORY) // (blocks.dtype.itemsize * len(gallery)))
+        panels = (blocks(slice(start, start + size)) for start in range(0, len(query), size))
+        return _rank_panels(panels, labels, min(memory_limit // 4, BLOCK_MEMORY), protocol)
+
+
+# At each match, `found` matches are among the first `rank` images (both count from 1).
+PRECISIONS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    "step": lambda found, rank: found / rank,
+    # compute_AP.m: the mean of the precision here and one rank earlier, which is 1 before the first rank.
+    "trapezoid": lambda found, rank: (found / rank + np.where(rank > 1, (found - 1) / np.maximum(rank - 1, 1), 1)) / 2,
+}
+
+
+def _rank_panels(panels: Iterable, labels: Labels, memory: int, protocol: str) -> RankedMatches:
+    """panels: each the (n, G) distances of the next n queries, array or tensor; memory: bytes for ranking a block."""
+    if protocol not in PROTOCOLS:
+        raise ScoringError(f"unknown protocol {protocol!r}; known: {', '.join(PROTOCOLS)}")
+    rule = PROTOCOLS[protocol]
+    most_matches = int(torch.unique(labels.gallery_ids, return_counts=True)[1].max())
+    size = max(1, memory // (BYTES_PER_DISTANCE * len(labels.gallery_ids) + BYTES_PER_MATCH * most_matches))
+    all_ranks, all_counts, all_firsts = [], [], []
+    first_row = 0
+    for panel in panels:
+        for start in range(0, len(panel), size):
+            distances = as_floats(panel[start : start + size])
+            refuse_non_finite(distances, "distances", first_row)
+            rows = slice(first_row, first_row + len(distances))
+            first_row += len(distances)
+            ids, cameras = labels.query_ids[rows, None], labels.query_cameras[rows, None]
+            same = ids == labels.gallery_ids
+            excluded = rule.excludes(ids, cameras, labels.gallery_ids, labels.gallery_cameras)
+            matches, non_matches = same & ~excluded, ~(same | excluded)
+            ranks, counts = match_ranks(distances, matches, non_matches)
+            valid = counts > 0
+            if not valid.any():
+                continue
+            counts = counts[valid]
+            firsts = ranks[counts.cumsum() - counts]
+            if rule.by_identity:
+                kept = torch.from_numpy(valid).to(distances.device)
+                firsts = 1 + identities_before_first_match(
+                    distances[kept], matches[kept], non_matches[kept], labels.gallery_ids
+                )
+            all_ranks.append(ranks)
+            all_counts.append(counts)
+            all_firsts.append(firsts)
+    if not all_ranks:
+        raise labels.no_valid_query()
+    return RankedMatches(np.concatenate(all_ranks), np.concatenate(all_counts), np.concatenate(all_firsts))

@@ -1,0 +1,1 @@
+"""Figures: contact sheets, retrieval lists, heat maps and curves."""
