@@ -91,7 +91,7 @@ reproduce: $(READY)
 test: $(READY)
 	$(INTERPRETER) -m ruff check .
 	$(INTERPRETER) -m ruff format --check .
-	$(INTERPRETER) -m pytest
+	OMP_NUM_THREADS=1 $(INTERPRETER) -m pytest -n auto --dist loadgroup
 
 tables: $(READY)
 	@$(INTERPRETER) -m benchmarks tables

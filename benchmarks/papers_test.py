@@ -15,6 +15,7 @@ from common.datasets.synthetic import make_dataset
 from common.paths import REPOSITORY
 
 PAPERS = known_papers()
+BY_PAPER = [pytest.param(paper, marks=pytest.mark.xdist_group(paper)) for paper in PAPERS]  # in one process each
 DATA_SETS = {paper: load_spec(paper).demo_data_sets[0] for paper in PAPERS}  # the default of its train.py
 
 
@@ -35,7 +36,7 @@ def copy_paper(place, paper, name):
     return place
 
 
-@pytest.fixture(scope="module", params=PAPERS)
+@pytest.fixture(scope="module", params=BY_PAPER)
 def copied_run(request, tmp_path_factory, tiny):
     """A copied paper after one epoch on tiny data: (name of the paper, place, run directory)."""
     place = copy_paper(tmp_path_factory.mktemp(request.param), request.param, "my_idea")

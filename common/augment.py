@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from common.devices import constant, to_device
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 LUMA = (0.299, 0.587, 0.114)  # of red, green and blue, ITU-R BT.601
@@ -26,8 +28,8 @@ def batch_generator(seed: int, epoch: int, step: int, rank: int = 0) -> torch.Ge
 
 def normalise(images: Tensor, mean: tuple = IMAGENET_MEAN, std: tuple = IMAGENET_STD) -> Tensor:
     """uint8 (B, 3, H, W) -> float32 (x / 255 - mean) / std, channel by channel."""
-    scale = torch.tensor([1 / (255 * s) for s in std], device=images.device).view(1, 3, 1, 1)
-    shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)], device=images.device).view(1, 3, 1, 1)
+    scale = constant(tuple(1 / (255 * s) for s in std), images.device).view(1, 3, 1, 1)
+    shift = constant(tuple(-m / s for m, s in zip(mean, std, strict=True)), images.device).view(1, 3, 1, 1)
     return images.to(torch.float32).mul_(scale).add_(shift)
 
 
@@ -51,8 +53,8 @@ def flip(images: Tensor, chosen: Tensor) -> Tensor:
 
 def gray(images: Tensor, weights: Tensor | None = None) -> Tensor:
     """Replace all three channels by their weighted sum: luma (ITU-R BT.601), unless weights, (B, 3), are given."""
-    weights = torch.tensor(LUMA).expand(len(images), 3) if weights is None else weights
-    mixed = (images.float() * weights.to(images.device).view(-1, 3, 1, 1)).sum(1, keepdim=True)
+    weights = constant(LUMA, images.device) if weights is None else to_device(weights, images.device)
+    mixed = (images.float() * weights.view(-1, 3, 1, 1)).sum(1, keepdim=True)
     mixed = mixed if images.is_floating_point() else mixed.round()
     return mixed.to(images.dtype).expand(-1, 3, -1, -1).contiguous()
 
@@ -72,7 +74,8 @@ def random_tone(images: Tensor, gamma_spread: float, gain_spread: float, generat
         return images
     draws = torch.randn(2, len(images), 1, generator=generator)
     gamma, gain = (gamma_spread * draws[0]).exp(), (gain_spread * draws[1]).exp()
-    tables = (gain * torch.linspace(0, 1, 256) ** gamma * 255).clamp(max=255).round().to(images)  # (B, 256)
+    tables = (gain * torch.linspace(0, 1, 256) ** gamma * 255).clamp(max=255).round().to(images.dtype)  # (B, 256)
+    tables = to_device(tables, images.device)
     return torch.stack([table[image.long()] for table, image in zip(tables, images, strict=True)])
 
 

@@ -1,9 +1,13 @@
-"""The device of a run and the precision that it computes in."""
+"""The device of a run, the precision that it computes in, and copies that the host need not wait for."""
 
+import functools
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from common.errors import UserError
 
@@ -47,3 +51,35 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
     """The context in which the network runs at the given precision (weights and losses stay float32)."""
     dtype = torch.float16 if precision == "fp16" else torch.bfloat16
     return torch.autocast(device.type, dtype=dtype, enabled=precision != "fp32")
+
+
+def compute_in_full_precision(device: torch.device) -> None:
+    """What is float32 is computed in float32 on a GPU (no TF32), and convolutions take cuDNN's fastest algorithm."""
+    if device.type == "cuda":
+        torch.backends.cuda.matmul.fp32_precision = "ieee"
+        torch.backends.cudnn.conv.fp32_precision = "ieee"
+        torch.backends.cudnn.rnn.fp32_precision = "ieee"
+        torch.backends.cudnn.benchmark = True  # input sizes are fixed
+
+
+def full_precision(device: torch.device) -> AbstractContextManager:
+    """The context, within autocast, of what must not be computed in half precision."""
+    return torch.autocast(device.type, enabled=False) if device.type != "meta" else nullcontext()
+
+
+def to_device(values: Tensor | np.ndarray, device: torch.device) -> Tensor:
+    """A CPU tensor or array on the device. A copy to a GPU goes through pinned memory, and the host does not wait."""
+    return staged(values, device).to(device, non_blocking=True)
+
+
+def staged(values: Tensor | np.ndarray, device: torch.device) -> Tensor:
+    """A CPU tensor or array as a CPU tensor that can be copied to the device without waiting."""
+    tensor = torch.as_tensor(values)
+    return tensor.pin_memory() if device.type == "cuda" else tensor
+
+
+@functools.cache
+def constant(values: tuple, device: torch.device) -> Tensor:
+    """A tensor of numbers that never change, such as a mean colour, copied to a device once."""
+    with torch.inference_mode(False):  # else training could not read what scoring has made
+        return torch.tensor(values, device=device)

@@ -6,6 +6,7 @@ batches from the memory map leaves no per-image Python in the training loop.
 
 import hashlib
 import shutil
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
+from common import devices
 from common.datasets.base import Subset
 from common.errors import UserError
 from common.files import written_atomically
@@ -47,6 +49,27 @@ class ImageStore:
         batch = np.empty((len(indices), 3, self.height, self.width), np.uint8)
         self._decode_into(batch, [self.paths[index] for index in indices])
         return torch.from_numpy(batch)
+
+    def batches(self, batches: Iterable[np.ndarray], device: torch.device) -> Iterator[tuple[np.ndarray, Tensor]]:
+        """Each batch of indices with its images on the device; the next one is read meanwhile."""
+
+        def read(indices: np.ndarray) -> tuple[np.ndarray, Tensor]:
+            return indices, devices.staged(self.gather(indices), device)
+
+        for indices, images in self.read_ahead(batches, read):
+            yield indices, images.to(device, non_blocking=True)
+
+    @staticmethod
+    def read_ahead(items: Iterable, read: Callable) -> Iterator:
+        """read(item) of each item in turn, the next one in a thread while the caller works on this one."""
+        with ThreadPoolExecutor(1) as pool:
+            upcoming = None
+            for item in items:
+                current, upcoming = upcoming, pool.submit(read, item)
+                if current is not None:
+                    yield current.result()
+            if upcoming is not None:
+                yield upcoming.result()
 
     def _open_cache(self, subset_name: str) -> np.ndarray:
         file = cache_folder() / f"{subset_name}-{self.height}x{self.width}-{self._key()}.npy"

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from common.datasets.base import Sample, Subset
@@ -82,3 +83,31 @@ def test_of_several_processes_one_decodes_and_the_others_wait(subset, monkeypatc
         stores = list(pool.map(lambda _: ImageStore(subset, 16, 8), range(3)))
     assert len(written) == 1
     assert len({store.gather(np.arange(4)).numpy().tobytes() for store in stores}) == 1
+
+
+def test_the_next_batch_is_read_while_the_caller_has_this_one(subset):
+    store, read = ImageStore(subset, 16, 8), []
+    given = store.gather
+
+    def noted(indices):
+        read.append(indices.tolist())
+        return given(indices)
+
+    store.gather = noted
+    batches = [np.array([0, 1]), np.array([2]), np.array([3, 0])]
+    stream = store.batches(batches, torch.device("cpu"))
+    indices, images = next(stream)
+    assert indices.tolist() == [0, 1] and torch.equal(images, given(indices))
+    for _ in range(100):
+        if read == [[0, 1], [2]]:
+            break
+        time.sleep(0.01)
+    assert read == [[0, 1], [2]]  # not yet the third
+    assert [indices.tolist() for indices, _ in stream] == [[2], [3, 0]]
+
+
+def test_what_fails_while_it_is_read_ahead_fails_for_the_caller(subset):
+    stream = ImageStore.read_ahead([1, 0], lambda item: 1 / item)
+    assert next(stream) == 1
+    with pytest.raises(ZeroDivisionError):
+        next(stream)

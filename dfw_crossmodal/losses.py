@@ -43,7 +43,8 @@ def losses(output: Output, batch: Batch, settings: Settings) -> dict[str, Tensor
     if not settings.sln:
         return {"loss": identity_loss + triplet_loss, "identity_loss": identity_loss, "triplet_loss": triplet_loss}
 
-    centre_loss = hetero_centre_triplet(side_by_side, labels, visible, margin=settings.centre_margin)
+    P = settings.identities_per_batch
+    centre_loss = hetero_centre_triplet(side_by_side, labels, visible, P, margin=settings.centre_margin)
     overlap_loss = overlap_penalty(*output.maps, settings)
     loss = identity_loss + triplet_loss + settings.centre_weight * centre_loss + settings.overlap_weight * overlap_loss
     return {
@@ -85,17 +86,15 @@ def centres(maps: Tensor, settings: Settings) -> Tensor:
     return weights @ torch.cartesian_prod(y, x)
 
 
-def hetero_centre_triplet(features: Tensor, labels: Tensor, visible: Tensor, *, margin: float) -> Tensor:
+def hetero_centre_triplet(features: Tensor, labels: Tensor, visible: Tensor, P: int, *, margin: float) -> Tensor:
     """L_hc_tri, eq. 6: a sum over the batch's identities, between the centres of their images in each modality.
 
     From each centre, the same identity's in the other modality must be nearer, by the margin, than the nearest centre
     of any other identity in either modality. Each bracket is a hinge (Liu et al., IEEE TMM 2020; not printed).
-    features: (B, D); labels: (B,) integers; visible: (B,) bool. Every identity has images of both modalities.
+    features: (B, D); labels: (B,) integers, of P identities; visible: (B,) bool. Every identity has both modalities.
     """
-    identities, position = labels.unique(return_inverse=True)
-    P = len(identities)
-    group = position + P * (~visible)  # visible centres first, then infrared ones
-    members = functional.one_hot(group, 2 * P).T.float()
+    group = ranks_of(labels) + P * (~visible)  # visible centres first, then infrared ones
+    members = (group == torch.arange(2 * P, device=labels.device)[:, None]).float()
     centre_of = (members @ features.float()) / members.sum(1, keepdim=True)
     distances = pairwise_distances(centre_of)
 
@@ -104,6 +103,13 @@ def hetero_centre_triplet(features: Tensor, labels: Tensor, visible: Tensor, *, 
     same_identity = (own[:, None] - own[None, :]) % P == 0
     to_nearest_other = distances.masked_fill(same_identity, torch.inf).amin(1)
     return (margin + to_other_modality - to_nearest_other).clamp(min=0).sum()
+
+
+def ranks_of(labels: Tensor) -> Tensor:
+    """The place of each label among the distinct ones, (B,), without asking a GPU how many there are."""
+    equal = labels[:, None] == labels
+    first = equal.int().argmax(1) == torch.arange(len(labels), device=labels.device)  # of each label's images
+    return ((labels < labels[:, None]) & first).sum(1)
 
 
 def triplet(features: Tensor, labels: Tensor, settings: Settings, generator: torch.Generator) -> Tensor:

@@ -130,10 +130,10 @@ def test_hetero_centre_triplet_is_eq_6(rho):
     for label in (3, 7, 9):
         visible[(labels == label).nonzero()[:2]] = True
     features = torch.randn(12, 4, generator=generator, requires_grad=True)
-    loss = hetero_centre_triplet(features, labels, visible, margin=rho)
+    loss = hetero_centre_triplet(features, labels, visible, 3, margin=rho)
     slow = slow_hetero_centre_triplet(features.detach().double().numpy(), labels, visible.numpy(), rho)
     assert loss.item() == pytest.approx(slow, rel=1e-5, abs=1e-5)
-    hetero_centre_triplet(features * 0, labels, visible, margin=rho).backward()  # all centres coincide
+    hetero_centre_triplet(features * 0, labels, visible, 3, margin=rho).backward()  # all centres coincide
     assert torch.isfinite(features.grad).all()
 
 
@@ -164,7 +164,8 @@ def test_random_triplets_lie_between_the_easiest_and_the_hardest():
 
 @pytest.mark.parametrize("unit_features", [False, True])
 def test_losses_are_eq_7(unit_features):
-    settings = settings_of(overlap_weight=0.5, centre_weight=0.7, separation=50, unit_features=unit_features)
+    numbers = {"overlap_weight": 0.5, "centre_weight": 0.7, "separation": 50, "identities_per_batch": 3}
+    settings = settings_of(**numbers, unit_features=unit_features)
     output, batch = some_batch()
     found = losses(output, batch, settings)
     assert list(found) == ["loss", "identity_loss", "triplet_loss", "centre_loss", "overlap_loss"]
@@ -199,5 +200,5 @@ def test_without_sln_the_loss_is_l_reid():
 def test_the_centres_of_eq_6_are_each_of_one_modality():
     output, batch = some_batch()
     mixed_up = batch._replace(visible=torch.arange(12) % 2 == 0)
-    settings = settings_of()
+    settings = settings_of(identities_per_batch=3)
     assert losses(output, batch, settings)["centre_loss"] != losses(output, mixed_up, settings)["centre_loss"]

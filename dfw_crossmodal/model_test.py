@@ -36,7 +36,7 @@ def test_generalised_mean_goes_from_mean_to_maximum():
 @pytest.mark.parametrize("variant", ROWS)
 def test_gradient_reaches_every_parameter_in_every_row_of_table_1(variant):
     torch.manual_seed(0)
-    settings = settings_of(variant, height=64, width=32)
+    settings = settings_of(variant, height=64, width=32, identities_per_batch=2)
     model = CrossModalityNet(5, settings)
     batch = Batch(torch.tensor([0, 0, 1, 1]).repeat(2), torch.arange(8) < 4, torch.Generator())
     losses(model(images(seed=1), images(seed=2)), batch, settings)["loss"].backward()

@@ -81,12 +81,12 @@ def train(run: Run) -> CrossModalityNet:
         rate = learning_rate(epoch, settings)
         for group in optimiser.param_groups:
             group["lr"] = rate * group["rate"]
-        for step, indices in enumerate(sampler.batches(epoch)):
-            images = augmented(store.gather(indices).to(device), settings, run.batch_generator(epoch, step))
+        for step, (indices, images) in enumerate(store.batches(sampler.batches(epoch), device)):
+            images = augmented(images, settings, run.batch_generator(epoch, step))
             with run.autocast():
                 output = network(*images.chunk(2))  # the sampler's layout: visible images, then infrared ones
             draws = run.batch_generator(epoch, step, shared=True)
-            batch = Batch(labels[indices].to(device), visible[indices].to(device), draws)
+            batch = Batch(run.to_device(labels[indices]), run.to_device(visible[indices]), draws)
             terms = losses(output, batch, settings)
 
             optimiser.zero_grad(set_to_none=True)

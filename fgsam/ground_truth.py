@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from common import devices
+
 from .skeleton import BACKGROUND, NUM_MAPS, joint_index, limb_indices, mirrored_joints
 
 _FLOOR = 0.02  # of a confidence map: the logarithm of a smaller value says nothing about a joint
@@ -30,7 +32,7 @@ def flip_joints(joints: Tensor, chosen: Tensor) -> Tensor:
 
 def to_cells(places: Tensor, height: int, width: int) -> Tensor:
     """x y, (..., 2), as fractions of the image -> in cells of an h x w map."""
-    return places * torch.tensor([width, height], dtype=places.dtype, device=places.device) - 0.5
+    return places * devices.constant((float(width), float(height)), places.device) - 0.5
 
 
 def confidence_maps(joints: Tensor, height: int, width: int, *, sigma: float) -> Tensor:
@@ -47,7 +49,7 @@ def affinity_fields(joints: Tensor, height: int, width: int, *, limb_width: floa
     """G_2: (B, M, J, 3) -> (B, 38, h, w), x and y of each limb in turn. The limb's unit vector in the cells within
     `limb_width` cells of the line between its joints, 0 elsewhere; where limbs of several people meet, their mean."""
     rows, columns = _cell_centres(height, width, joints.device)
-    begins, ends = limb_indices()
+    begins, ends = (devices.constant(tuple(joints_of), joints.device) for joints_of in limb_indices())
     begin, end = joints[:, :, begins], joints[:, :, ends]  # (B, M, L, 3)
     known = (begin[..., 2] > 0) & (end[..., 2] > 0)
     vector = end[..., :2] - begin[..., :2]
@@ -74,7 +76,7 @@ def loss_weights(joints: Tensor, boxes: Tensor, ignored: Tensor) -> Tensor:
     rows, columns = _cell_centres(*ignored.shape[1:], joints.device)
     x_min, y_min, x_max, y_max = boxes[..., None, None].unbind(2)
     inside = (columns >= x_min) & (columns <= x_max) & (rows >= y_min) & (rows <= y_max)  # (B, M, h, w)
-    begins, ends = limb_indices()
+    begins, ends = (devices.constant(tuple(joints_of), joints.device) for joints_of in limb_indices())
     missing = joints[..., 2] <= 0
     missing_limb = (missing[:, :, begins] | missing[:, :, ends]).repeat_interleave(2, dim=2)
     never = torch.zeros_like(missing[:, :, :1])

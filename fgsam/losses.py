@@ -61,11 +61,13 @@ def branch_loss(embeddings: Tensor, labels: Tensor, settings: Settings) -> Tenso
 
     embeddings: (B, D); labels: (B,); both of the global batch.
     """
-    distances = triplet_distances(embeddings, labels, settings.mining)
-    if not settings.focal:
-        return mean_of_positive(triplet(*distances, alpha=settings.alpha))
-    constants = {"alpha": settings.alpha, "beta": settings.beta, "gamma": settings.gamma}
-    return mean_of_positive(focal_triplet(*distances, **constants, detach_weight=settings.detach_weight))
+    positive, negative, valid = triplet_distances(embeddings, labels, settings.mining)
+    if settings.focal:
+        constants = {"alpha": settings.alpha, "beta": settings.beta, "gamma": settings.gamma}
+        found = focal_triplet(positive, negative, **constants, detach_weight=settings.detach_weight)
+    else:
+        found = triplet(positive, negative, alpha=settings.alpha)
+    return mean_of_positive(found * valid)
 
 
 def focal_triplet(
@@ -88,21 +90,24 @@ def triplet(positive: Tensor, negative: Tensor, *, alpha: float) -> Tensor:
     return (positive - negative + alpha).clamp(min=0)
 
 
-def triplet_distances(embeddings: Tensor, labels: Tensor, mining: Literal["all", "hard"]) -> tuple[Tensor, Tensor]:
-    """d_ap and d_an, (T,) each, of a batch's triplets, between L2-normalised embeddings.
+def triplet_distances(
+    embeddings: Tensor, labels: Tensor, mining: Literal["all", "hard"]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """d_ap, d_an and which are triplets (bool), of a batch, between L2-normalised embeddings.
 
-    mining: `all`, or `hard`, which pairs each anchor with its farthest positive and its nearest negative.
-    embeddings: (B, D); labels: (B,), at least two identities.
+    mining: `all`, which broadcast to (B, B, B) of anchor, positive and negative, or `hard`, (B,) each, which pairs each
+    anchor with its farthest positive and nearest negative. embeddings: (B, D); labels: (B,), of several identities.
     """
     distances = pairwise_distances(functional.normalize(embeddings.float(), dim=1))
     same = labels[:, None] == labels[None, :]
     if mining == "hard":
         positive = distances.masked_fill(~same, -torch.inf).amax(1)
         negative = distances.masked_fill(same, torch.inf).amin(1)
-        return positive, negative
-    anchors, positives = (same & ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)).nonzero().unbind(1)
-    pairs, negatives = (~same[anchors]).nonzero().unbind(1)
-    return distances[anchors, positives][pairs], distances[anchors[pairs], negatives]
+        return positive, negative, torch.ones_like(labels, dtype=torch.bool)
+    # A mask, not a list of triplets: a GPU would have to be asked for the list's length.
+    itself = torch.eye(len(labels), dtype=torch.bool, device=labels.device)
+    valid = (same & ~itself)[:, :, None] & ~same[:, None, :]
+    return distances[:, :, None], distances[:, None, :], valid
 
 
 def mean_of_positive(losses: Tensor) -> Tensor:

@@ -61,7 +61,8 @@ def test_a_batchs_loss_is_a_plain_loop_over_its_triplets():
     expected = plain_branch_loss(embeddings, labels, 0.5, 0.01, 2)
     assert branch_loss(embeddings, labels, settings_of()).item() == pytest.approx(expected, rel=1e-5)
     unit = torch.nn.functional.normalize(embeddings, dim=1)
-    positive, negative = triplet_distances(embeddings, labels, "hard")
+    positive, negative, valid = triplet_distances(embeddings, labels, "hard")
+    assert valid.all() and valid.shape == labels.shape
     assert len(positive) == 7
     assert negative[0].item() == pytest.approx(min((unit[0] - unit[n]).norm().item() for n in range(2, 7)), rel=1e-5)
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from common import augment, datasets, devices, distributed
 from common.errors import command
+from common.images import ImageStore
 from common.runs import Meter, Run, opening, record
 from common.runs import settings as run_settings
 
@@ -95,12 +96,12 @@ def flipped(batch: PoseBatch, probability: float, generator: torch.Generator) ->
 def targets(batch: PoseBatch, settings: PoseSettings, device: torch.device) -> tuple[Tensor, Tensor]:
     """The maps and fields that the net should give for a batch, and W of eq. 3-4: (B, 57, h, w) each."""
     rows, columns = batch.ignored.shape[1:]
-    joints, boxes = batch.joints.to(device), batch.boxes.to(device)
+    joints, boxes, ignored = (devices.to_device(part, device) for part in (batch.joints, batch.boxes, batch.ignored))
     joints = torch.cat([to_cells(joints[..., :2], rows, columns), joints[..., 2:]], dim=-1)
     boxes = to_cells(boxes.unflatten(-1, (2, 2)), rows, columns).flatten(-2)
     maps = confidence_maps(joints, rows, columns, sigma=settings.pose_sigma)
     fields = affinity_fields(joints, rows, columns, limb_width=settings.pose_limb_width)
-    return torch.cat([maps, fields], dim=1), loss_weights(joints, boxes, batch.ignored.to(device))
+    return torch.cat([maps, fields], dim=1), loss_weights(joints, boxes, ignored)
 
 
 def train(run: Run, people: PoseImages) -> PoseNet:
@@ -109,7 +110,7 @@ def train(run: Run, people: PoseImages) -> PoseNet:
     run.seed_epoch(0)
     model = PoseNet(settings, cpb=False, pretrained=settings.pose_pretrained)
     model = model.to(device, memory_format=torch.channels_last)
-    optimiser = torch.optim.Adam(model.parameters(), lr=settings.pose_learning_rate)
+    optimiser = torch.optim.Adam(model.parameters(), lr=settings.pose_learning_rate, fused=run.fused)
     scaler = run.gradient_scaler()
     parts = {"model": model, "optimiser": optimiser, "scaler": scaler}
     last_epoch = run.restore(**parts)
@@ -120,22 +121,22 @@ def train(run: Run, people: PoseImages) -> PoseNet:
     for epoch in range(last_epoch + 1, settings.pose_epochs + 1):
         run.seed_epoch(epoch)
         order = np.random.default_rng([run.seed, epoch]).permutation(len(people))
-        for step, indices in enumerate(np.array_split(order, num_steps)):
+        own = (indices[distributed.rank() :: distributed.world_size()] for indices in np.array_split(order, num_steps))
+        for step, batch in enumerate(ImageStore.read_ahead(own, people.batch)):
             rate = learning_rate((epoch - 1 + step / num_steps) / settings.pose_epochs, settings)
             for group in optimiser.param_groups:
                 group["lr"] = rate
-            own = indices[distributed.rank() :: distributed.world_size()]
-            batch = flipped(people.batch(own), settings.flip_probability, run.batch_generator(epoch, step))
+            batch = flipped(batch, settings.flip_probability, run.batch_generator(epoch, step))
             wanted, weights = targets(batch, settings, device)
             with run.autocast():
-                stages = network(prepared(batch.images.to(device)))
+                stages = network(prepared(run.to_device(batch.images)))
             terms = pose_losses(stages, wanted, weights)
 
             optimiser.zero_grad(set_to_none=True)
             scaler.scale(terms["loss"]).backward()
             scaler.step(optimiser)
             scaler.update()
-            meter.update(terms, len(own))
+            meter.update(terms, len(batch.images))
         meter.finish_epoch(parts, learning_rate=rate)
     meter.close()
     if distributed.is_main():

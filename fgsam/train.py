@@ -60,7 +60,10 @@ def train_phase(run: Run, phase: int, table: AttributeTable, last_epoch: int) ->
     model = network_of_phase(phase, subset.num_identities, table.num_values, settings)
     model = model.to(device, memory_format=torch.channels_last)
     optimiser = torch.optim.Adam(
-        model.parameters(), lr=settings.learning_rates[phase - 1], weight_decay=settings.weight_decay
+        model.parameters(),
+        lr=settings.learning_rates[phase - 1],
+        weight_decay=settings.weight_decay,
+        fused=run.fused,
     )
     scaler = run.gradient_scaler()
     parts = {"model": model, "optimiser": optimiser, "scaler": scaler}
@@ -80,11 +83,11 @@ def train_phase(run: Run, phase: int, table: AttributeTable, last_epoch: int) ->
         rate = learning_rate(phase, epoch - before, settings)
         for group in optimiser.param_groups:
             group["lr"] = rate
-        for step, indices in enumerate(sampler.batches(epoch)):
-            images = augmented(store.gather(indices).to(device), settings, run.batch_generator(epoch, step))
+        for step, (indices, images) in enumerate(store.batches(sampler.batches(epoch), device)):
+            images = augmented(images, settings, run.batch_generator(epoch, step))
             with run.autocast():
                 output = network(images)
-            batch = Batch(labels[indices].to(device), attributes[indices].to(device), phase)
+            batch = Batch(run.to_device(labels[indices]), run.to_device(attributes[indices]), phase)
             terms = losses(output, batch, settings)
 
             optimiser.zero_grad(set_to_none=True)

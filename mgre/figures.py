@@ -33,7 +33,8 @@ def regions(runs: dict[str, LoadedRun], file: Path) -> dict:
     predicted = priors.clone()
     for stage, boxes in located.items():
         predicted[:, positions_of(stage)] = boxes.float().cpu()
-    columns = [(boxes, positions_of(stage)) for boxes in (priors, predicted) for stage in (1, 2, 3)]
+    own = [range(len(REGIONS))[positions_of(stage)] for stage in (1, 2, 3)]
+    columns = [(boxes, positions) for boxes in (priors, predicted) for positions in own]
     _box_sheet(shown.pixels, columns).quantize(128).save(file, optimize=True)
 
     true, known = target_boxes(read_joints(run.dataset, shown.subset)[shown.positions])
@@ -89,7 +90,7 @@ def _stretched(maps: Tensor) -> Tensor:
     return (maps - low) / (high - low).clamp(min=1e-12)
 
 
-def _box_sheet(images: Tensor, columns: list[tuple[Tensor, list[int]]]) -> Image.Image:
+def _box_sheet(images: Tensor, columns: list[tuple[Tensor, range]]) -> Image.Image:
     """Rows are images; columns are stages 1 to 3 before training, then after it, each with its regions' frames."""
     height, width = SIZE
     gap, head = 4, 20

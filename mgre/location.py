@@ -59,5 +59,6 @@ def boxes_of(parameters: Tensor, centres: Tensor, height: int, width: int) -> Te
     parameters: (B, R, 4), eq. 1's atanh dC_x, atanh dC_y, log l_1, log l_2; centres: (R, 2), C_x C_y in (0, 1).
     """
     middle = centres + parameters[..., :2].tanh()
-    half = parameters[..., 2:].exp() / (2 * parameters.new_tensor([width, height]))
+    across, down = parameters[..., 2:].exp().split(1, dim=-1)
+    half = torch.cat([across / (2 * width), down / (2 * height)], dim=-1)
     return torch.cat([middle - half, middle + half], dim=-1)

@@ -60,7 +60,7 @@ def test_losses_are_eq_9_of_eq_3_and_7_and_8():
         squares = [
             ((boxes[stage][image, region] - targets[image, position]) ** 2).sum()
             for image in range(6)
-            for region, position in enumerate(positions_of(stage))
+            for region, position in enumerate(range(7)[positions_of(stage)])
             if known[image, position]
         ]
         return sum(squares) / len(squares)

@@ -71,9 +71,10 @@ def regions_of(stage: int) -> tuple[Region, ...]:
     return tuple(region for region in REGIONS if region.stage == stage)
 
 
-def positions_of(stage: int) -> list[int]:
-    """The positions of the stage's regions in REGIONS."""
-    return [position for position, region in enumerate(REGIONS) if region.stage == stage]
+def positions_of(stage: int) -> slice:
+    """Where the stage's regions stand in REGIONS, side by side; nowhere for stage 4."""
+    first = sum(region.stage < stage for region in REGIONS)
+    return slice(first, first + len(regions_of(stage)))
 
 
 def prior_boxes(regions: Sequence[Region] = REGIONS) -> Tensor:

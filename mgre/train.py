@@ -69,7 +69,9 @@ def train(run: Run, subset: Subset, joints: Tensor | None) -> MGRe:
 
     run.seed_epoch(0)
     model = MGRe(subset.num_identities, settings).to(device, memory_format=torch.channels_last)
-    optimiser = torch.optim.Adam(model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    optimiser = torch.optim.Adam(
+        model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=run.fused
+    )
     scaler = run.gradient_scaler()
     parts = {"model": model, "optimiser": optimiser, "scaler": scaler}
     last_epoch = run.restore(**parts)
@@ -79,21 +81,21 @@ def train(run: Run, subset: Subset, joints: Tensor | None) -> MGRe:
     for epoch in range(last_epoch + 1, settings.num_epochs + 1):
         run.seed_epoch(epoch)
         num_steps = sampler.num_batches(epoch)
-        for step, indices in enumerate(sampler.batches(epoch)):
+        for step, (indices, images) in enumerate(store.batches(sampler.batches(epoch), device)):
             rate = learning_rate(epoch - 1 + step / num_steps, settings)
             for group in optimiser.param_groups:
                 group["lr"] = rate
 
             generator = run.batch_generator(epoch, step)
             own_joints = None if joints is None else joints[indices]
-            images, own_joints = augmented(store.gather(indices).to(device), own_joints, settings, generator)
+            images, own_joints = augmented(images, own_joints, settings, generator)
             targets = known = given_boxes = None
             if own_joints is not None:
-                targets, known = target_boxes(own_joints.to(device))
+                targets, known = (run.to_device(part) for part in target_boxes(own_joints))
                 given_boxes = boxes_from_poses(targets, known) if settings.pose_boxes else None
             with run.autocast():
                 output = network(images, given_boxes)
-            terms = losses(output, Batch(labels[indices].to(device), targets, known), settings)
+            terms = losses(output, Batch(run.to_device(labels[indices]), targets, known), settings)
 
             optimiser.zero_grad(set_to_none=True)
             scaler.scale(terms["loss"]).backward()

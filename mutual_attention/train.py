@@ -1,11 +1,13 @@
 """Train and evaluate deep mutual attention: `--demo` on synthetic pedestrians, `--data-root DIR` on the real data,
 `--help` for more."""
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from common import augment, distributed
 from common.complexity import model_size
+from common.devices import constant
 from common.errors import command
 from common.evaluation import Embed, evaluate
 from common.images import ImageStore
@@ -40,7 +42,7 @@ def prepared(images: Tensor, mean: Tensor) -> Tensor:
 
     (B, 3, H, W) uint8 -> float32, channels last.
     """
-    deviations = 255 * torch.tensor(augment.IMAGENET_STD, device=images.device).view(3, 1, 1)
+    deviations = 255 * constant(augment.IMAGENET_STD, images.device).view(3, 1, 1)
     return ((images - mean) / deviations).contiguous(memory_format=torch.channels_last)
 
 
@@ -68,14 +70,12 @@ def train(run: Run) -> MutualAttentionNet:
         rate = learning_rate(epoch, settings)
         for group in optimiser.param_groups:
             group["lr"] = rate
-        for step, pairs in enumerate(sampler.batches(epoch)):
+        pairs = list(sampler.batches(epoch))
+        both = store.batches((np.concatenate([first, second]) for first, second, _ in pairs), device)
+        for step, (indices, images) in enumerate(both):
             generator = run.batch_generator(epoch, step)
-            first, second = (
-                augmented(store.gather(indices).to(device), mean, settings, generator)
-                for indices in (pairs.first, pairs.second)
-            )
-            identities = torch.cat([labels[pairs.first], labels[pairs.second]])
-            batch = Batch(identities.to(device), torch.from_numpy(pairs.same).to(device))
+            first, second = (augmented(half, mean, settings, generator) for half in images.chunk(2))
+            batch = Batch(run.to_device(labels[indices]), run.to_device(pairs[step].same))
             with run.autocast():
                 output = network(first, second)
             terms = losses(output, batch, settings)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from common.backbones import batch_norm_neck, build_resnet
+from common.devices import constant, full_precision
 
 from .settings import Settings
 
@@ -116,8 +117,8 @@ class PartLevelChannelAttention(nn.Module):
         attention = torch.sigmoid(
             torch.bmm(pooled, self.weight.transpose(1, 2))
         )  # (N, B, C), eq. 1 for all parts at once
-        rows_of_part = torch.tensor([part.shape[2] for part in row_means], device=x.device)
-        attention = attention.permute(1, 2, 0).repeat_interleave(rows_of_part, dim=2, output_size=x.shape[2])
+        part_of_row = tuple(i for i, part in enumerate(row_means) for _ in range(part.shape[2]))
+        attention = attention.permute(1, 2, 0).index_select(2, constant(part_of_row, x.device))  # (B, C, H)
         return x * attention[..., None]  # eq. 2-3
 
 
@@ -171,5 +172,6 @@ class NeighboringPartDependency(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> f_D (B, m), each in (0, 1)."""
-        states, _ = self.lstm(self.sequence(x))
-        return torch.sigmoid(self.linear(states.flatten(1)))
+        with full_precision(x.device):  # in half precision many of the LSTM's gradients round to zero
+            states, _ = self.lstm(self.sequence(x.to(self.linear.weight.dtype)))
+            return torch.sigmoid(self.linear(states.flatten(1)))

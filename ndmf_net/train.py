@@ -51,6 +51,7 @@ def train(run: Run) -> NDMFNet:
         lr=settings.learning_rate,
         betas=(settings.adam_beta1, 0.999),
         weight_decay=settings.weight_decay,
+        fused=run.fused,
     )
     scaler = run.gradient_scaler()
     parts = {"model": model, "optimiser": optimiser, "scaler": scaler}
@@ -63,11 +64,11 @@ def train(run: Run) -> NDMFNet:
         rate = learning_rate(epoch, settings)
         for group in optimiser.param_groups:
             group["lr"] = rate
-        for step, indices in enumerate(sampler.batches(epoch)):
-            images = augmented(store.gather(indices).to(device), settings, run.batch_generator(epoch, step))
+        for step, (indices, images) in enumerate(store.batches(sampler.batches(epoch), device)):
+            images = augmented(images, settings, run.batch_generator(epoch, step))
             with run.autocast():
                 output = network(images)
-            terms = losses(output, Batch(labels[indices].to(device)), settings)
+            terms = losses(output, Batch(run.to_device(labels[indices])), settings)
 
             optimiser.zero_grad(set_to_none=True)
             scaler.scale(terms["loss"]).backward()

@@ -82,7 +82,8 @@ class Meter:
         history.log.append({"epoch": self.epoch, **entry, "seconds": round(seconds, 2)})
         if distributed.is_main():
             states = {name: part.state_dict() for name, part in parts.items()}
-            checkpoint = {**states, "identity": run.identity(), "epoch": self.epoch, **vars(history)}
+            checkpoint = {**states, "identity": run.identity(), "epoch": self.epoch}
+            checkpoint |= {"precision": run.precision, **vars(history)}
             write_checkpoint(run.directory, checkpoint)
             write_text(run.directory / "log.jsonl", "".join(json.dumps(line) + "\n" for line in history.log))
             if not sys.stderr.isatty():

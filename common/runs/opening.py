@@ -47,6 +47,7 @@ def open_run(paper: str, schema: type, argv: list[str] | None = None, *, dataset
         overrides=overrides,
     )
     device = distributed.initialise(devices.select_device(arguments.device))
+    devices.compute_in_full_precision(device)
     found = dataset_of(arguments)
     demo_settings_elsewhere = arguments.demo and found.kind != "demo"
     label = run_label(arguments.variant + ("+demo" if demo_settings_elsewhere else ""), overrides)
@@ -75,6 +76,6 @@ def reopen_run(paper: str, schema: type, directory: Path | str, device: str = "a
         raise UserError(f"{directory} holds a run of {identity['paper']}, not of {paper}")
     settings = load_resolved(schema, directory / "config.yaml")
     dataset = READERS[identity["dataset"]].read(Path(identity["data_folder"]), identity["dataset"])
-    return Run(
-        paper, dataset, identity["variant"], settings, identity["seed"], devices.select_device(device), directory
-    )
+    found = devices.select_device(device)
+    devices.compute_in_full_precision(found)
+    return Run(paper, dataset, identity["variant"], settings, identity["seed"], found, directory)

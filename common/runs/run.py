@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
+from torch import Tensor
 
 from common import augment, devices, distributed
 from common.datasets.base import DataSet
@@ -71,6 +72,15 @@ class Run:
     def gradient_scaler(self) -> torch.amp.GradScaler:
         """Loss scaling, which only fp16 needs; does nothing otherwise."""
         return torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
+
+    @property
+    def fused(self) -> bool:
+        """Whether optimisers take one kernel for all weights, as GPUs need it."""
+        return self.device.type == "cuda"
+
+    def to_device(self, values: Tensor | np.ndarray) -> Tensor:
+        """A CPU tensor or array on the run's device, copied without waiting."""
+        return devices.to_device(values, self.device)
 
     def seed_epoch(self, epoch: int) -> None:
         """Seed torch's generator (epoch 0: initialisation; later: dropout): a resumed epoch is bitwise identical."""
@@ -154,6 +164,12 @@ class Run:
         # The source may have changed since; the record names the source that finished the run.
         identity = {key: value for key, value in self.identity().items() if key != "source_hash"}
         checkpoint = read_checkpoint(file, identity)
+        if "scaler" in parts and checkpoint["precision"] != self.precision:
+            raise UserError(
+                f"{self.directory} was trained in {checkpoint['precision']}, and precision: {self.settings.precision} "
+                f"is {self.precision} on this device. Resume it on a device like the first one, or start from scratch "
+                "with --force"
+            )
         for name, part in parts.items():
             part.load_state_dict(checkpoint[name])
         self.history = History(checkpoint["log"], checkpoint["train_seconds"], checkpoint["trained_images"])
