@@ -21,7 +21,11 @@ from common.files import PARTIAL, read_json
 from common.paths import REPOSITORY
 from common.runs.checkpoints import LAST
 
-STEPS_SETTINGS = ["identities_per_batch=2", "images_per_identity=2"]  # several steps in an epoch of 32 images
+STEPS_SETTINGS = [
+    "identities_per_batch=2",
+    "images_per_identity=2",
+    "checkpoint_epochs=1",
+]  # several steps in an epoch of 32 images
 POLL_SECONDS = 0.0005
 PATIENCE_SECONDS = 120
 

@@ -7,13 +7,16 @@ statistics. Shapes: b images of a rank, B = world_size * b of the global batch.
 
 import atexit
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+
+PATIENCE = timedelta(hours=3)  # of processes that wait for one that decodes or re-ranks a large data set
 
 
 def rank() -> int:
@@ -45,7 +48,7 @@ def initialise(device: torch.device) -> torch.device:
             device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
             torch.cuda.set_device(device)
         if not dist.is_initialized():
-            dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+            dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
             atexit.register(dist.destroy_process_group)
     return device
 
@@ -86,6 +89,22 @@ def gather_objects(value: Any) -> list[Any]:
     gathered: list[Any] = [None] * world_size()
     dist.all_gather_object(gathered, value)
     return gathered
+
+
+def from_main(compute: Callable[[], Any]) -> Any:
+    """What the main process computes, with all cores, given to all processes; the others wait."""
+    if world_size() == 1:
+        return compute()
+    found = [None]
+    if is_main():
+        threads = torch.get_num_threads()  # torchrun gives each process one
+        torch.set_num_threads(os.cpu_count() or 1)
+        try:
+            found = [compute()]
+        finally:
+            torch.set_num_threads(threads)
+    dist.broadcast_object_list(found)
+    return found[0]
 
 
 def mean(value: float, device: torch.device) -> float:

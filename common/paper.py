@@ -29,6 +29,7 @@ class Settings(Protocol):
     num_epochs: int  # in all
     precision: str  # auto | bf16 | fp16 | fp32
     cache: bool  # keep decoded images on disk
+    # Optional: checkpoint_epochs, `auto` or the epochs from one checkpoint to the next.
 
 
 class SettingsModule(Protocol):

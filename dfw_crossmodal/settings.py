@@ -59,3 +59,4 @@ class Settings:
 
     precision: Literal["auto", "bf16", "fp16", "fp32"]
     cache: bool
+    checkpoint_epochs: Literal["auto"] | Positive

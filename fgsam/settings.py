@@ -31,6 +31,7 @@ class PoseSettings:
     flip_probability: Share
     precision: Literal["auto", "bf16", "fp16", "fp32"]
     cache: bool
+    checkpoint_epochs: Literal["auto"] | Positive
 
 
 @dataclass(frozen=True)

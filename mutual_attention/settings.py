@@ -38,6 +38,7 @@ class Settings:
 
     precision: Literal["auto", "bf16", "fp16", "fp32"]
     cache: bool
+    checkpoint_epochs: Literal["auto"] | Positive
 
     @model_validator(mode="after")
     def _decay_takes_time(self) -> "Settings":

@@ -49,6 +49,7 @@ class Settings:
 
     precision: Literal["auto", "bf16", "fp16", "fp32"]
     cache: bool
+    checkpoint_epochs: Literal["auto"] | Positive
 
     @model_validator(mode="after")
     def _parts_fit(self) -> "Settings":

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from common import distributed
 from common.datasets.base import DataSet, Search, Subset
 from common.errors import UserError
 from common.metrics import RankedMatches, rank_feature_matches, rank_matches
@@ -37,6 +38,12 @@ def evaluate(
     if multi_query:
         searches = (*searches, Search("", _multi_query_subset(dataset), dataset.gallery))
     features = extract_searches(embed, searches, settings)
+    return distributed.from_main(lambda: _all_scores(dataset, features, metric, rerank, multi_query))
+
+
+def _all_scores(
+    dataset: DataSet, features: dict[str, Tensor], metric: str, rerank: bool, multi_query: bool
+) -> dict[str, dict[str, float]]:
     scores = {}
     for search in dataset.searches:
         found = features[search.query.name], features[search.gallery.name]
@@ -57,7 +64,8 @@ def evaluate_first_search(embed: Embed | Mapping[str, Embed], dataset: DataSet, 
     """Scores of a data set's first search, as in `score_search`."""
     search = dataset.searches[0]
     features = extract_searches(embed, (search,), settings)
-    return score_search(search, features[search.query.name], features[search.gallery.name])
+    found = features[search.query.name], features[search.gallery.name]
+    return distributed.from_main(lambda: score_search(search, *found))
 
 
 def score_search(

@@ -19,11 +19,13 @@ from common.files import write_text
 from .checkpoints import newest_checkpoint, write_checkpoint
 from .run import Run
 
+CHECKPOINT_SHARE = 0.05  # of the time of training, that writing checkpoints may take where their interval is `auto`
+
 
 class Meter:
     """Call `update` after every step and `finish_epoch` after every epoch, then `close`.
 
-    num_epochs, images_per_epoch: for the progress bar; last_epoch: the last finished epoch.
+    num_epochs: in all; images_per_epoch: for the progress bar; last_epoch: the last finished epoch.
     """
 
     def __init__(self, run: Run, num_epochs: int, images_per_epoch: int, *, last_epoch: int = 0):
@@ -36,6 +38,8 @@ class Meter:
             unit="image",
             disable=None if distributed.is_main() else True,
         )
+        self.num_epochs = num_epochs
+        self.written, self.write_seconds = time.monotonic(), 0.0  # when the last checkpoint was, and what it took
         self._begin_epoch()
 
     def _begin_epoch(self) -> None:
@@ -69,7 +73,7 @@ class Meter:
             )
 
     def finish_epoch(self, parts: Mapping[str, Any], **entry: float) -> None:
-        """Log the epoch's means and write its checkpoint; the one before is kept as previous.pth.
+        """Log the epoch's means and, where one is due, write a checkpoint; the one before is kept as previous.pth.
 
         parts: the objects whose state_dict is saved (model, optimiser, scaler); entry: more values to log.
         """
@@ -81,10 +85,8 @@ class Meter:
         history.trained_images += self.num_images
         history.log.append({"epoch": self.epoch, **entry, "seconds": round(seconds, 2)})
         if distributed.is_main():
-            states = {name: part.state_dict() for name, part in parts.items()}
-            checkpoint = {**states, "identity": run.identity(), "epoch": self.epoch}
-            checkpoint |= {"precision": run.precision, **vars(history)}
-            write_checkpoint(run.directory, checkpoint)
+            if self._checkpoint_is_due():
+                self._write_checkpoint(parts)
             write_text(run.directory / "log.jsonl", "".join(json.dumps(line) + "\n" for line in history.log))
             if not sys.stderr.isatty():
                 terms = "  ".join(f"{name} {value:.4g}" for name, value in entry.items())
@@ -93,6 +95,23 @@ class Meter:
         distributed.barrier()
         self.epoch += 1
         self._begin_epoch()
+
+    def _checkpoint_is_due(self) -> bool:
+        """After every `checkpoint_epochs` and after the last; `auto`: as often as takes at most 5 % of the time."""
+        interval = getattr(self.run.settings, "checkpoint_epochs", "auto")
+        if interval != "auto":
+            return self.epoch % interval == 0 or self.epoch == self.num_epochs
+        rare_enough = self.write_seconds <= CHECKPOINT_SHARE * (time.monotonic() - self.written)
+        return rare_enough or self.epoch == self.num_epochs
+
+    def _write_checkpoint(self, parts: Mapping[str, Any]) -> None:
+        run, started = self.run, time.monotonic()
+        states = {name: part.state_dict() for name, part in parts.items()}
+        about = {"identity": run.identity(), "epoch": self.epoch, "precision": run.precision}
+        write_checkpoint(run.directory, {**states, **about, **vars(run.history)})
+        self.written = time.monotonic()
+        self.write_seconds = self.written - started
+        run.history.train_seconds += self.write_seconds
 
     def close(self) -> None:
         """End the training; time from here on counts as evaluation."""

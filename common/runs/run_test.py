@@ -1,6 +1,7 @@
 import json
 import signal
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -20,6 +21,7 @@ class Settings:
     num_epochs: int
     width: int
     precision: str
+    checkpoint_epochs: int
 
 
 @pytest.fixture
@@ -30,7 +32,7 @@ def start(tmp_path, monkeypatch):
     (package / "__init__.py").touch()
     (package / "train.py").write_text("first = 1\n")
     (package / "config.yaml").write_text(
-        "num_epochs: 3\nwidth: 4\nprecision: fp32\nvariants: {full: {}, thin: {width: 2}}\n"
+        "num_epochs: 3\nwidth: 4\nprecision: fp32\ncheckpoint_epochs: 1\nvariants: {full: {}, thin: {width: 2}}\n"
     )
     (package / "demo.yaml").write_text("num_epochs: 2\n")
     folder = tmp_path / "data" / "market1501"
@@ -127,7 +129,7 @@ def test_changed_source_is_stale_and_changed_settings_are_another_run(start, tmp
     (tmp_path / "my_paper" / "train.py").write_text("second = 2\n")
     assert start().state() == "stale"
     (tmp_path / "my_paper" / "config.yaml").write_text(
-        "num_epochs: 4\nwidth: 4\nprecision: fp32\nvariants: {full: {}}\n"
+        "num_epochs: 4\nwidth: 4\nprecision: fp32\ncheckpoint_epochs: 1\nvariants: {full: {}}\n"
     )
     assert start().state() == "different"
     with pytest.raises(UserError, match="another paper, config, seed or data set"):
@@ -217,3 +219,33 @@ def test_a_run_without_a_finished_epoch_has_nothing_to_evaluate(start):
         run.restore_trained(model=model)
     train(start("--resume"), model, 1)
     assert start().restore_trained(model=model) == 1
+
+
+@pytest.mark.parametrize(("interval", "kept"), [(1, [1, 2, 3, 4, 5]), (2, [2, 4, 5]), (7, [5])])
+def test_checkpoints_are_written_at_the_interval_and_at_the_end(start, monkeypatch, interval, kept):
+    written = []
+    monkeypatch.setattr("common.runs.meter.write_checkpoint", lambda _, checkpoint: written.append(checkpoint["epoch"]))
+    run = start("--set", f"checkpoint_epochs={interval}", "num_epochs=5")
+    train(run, layer(), epochs=5)
+    assert written == kept
+
+
+def test_checkpoints_take_at_most_a_twentieth_of_the_time_where_their_interval_is_auto(start, monkeypatch):
+    now, written = [0.0], []
+    monkeypatch.setattr("common.runs.meter.time", SimpleNamespace(monotonic=lambda: now[0]))
+
+    def slow_disk(_, checkpoint):
+        written.append(checkpoint["epoch"])
+        now[0] += 2.0
+
+    monkeypatch.setattr("common.runs.meter.write_checkpoint", slow_disk)
+    run = start("--set", "num_epochs=20")
+    run.begin()
+    object.__setattr__(run.settings, "checkpoint_epochs", "auto")
+    meter = Meter(run, 20, 8)
+    for _ in range(20):
+        meter.update({"loss": torch.tensor(1.0)}, 8)
+        now[0] += 10.0  # an epoch
+        meter.finish_epoch({}, learning_rate=0.1)
+    assert written == [1, 5, 9, 13, 17, 20]  # two seconds of writing in forty of training
+    assert run.history.train_seconds == pytest.approx(20 * 10 + 6 * 2)
