@@ -38,5 +38,5 @@ def main(arguments: argparse.Namespace) -> int:
         print(f"\n{device.type}, {torch.get_num_threads()} threads")
         print(tabulate(cells, ["what", "images/s", "against", "ratio"], disable_numparse=True))
     for name in [name for name in arguments.part if name in COMPARISONS]:
-        print(scoring.compare(*COMPARISONS[name]))
+        print(scoring.compare_at_full_size(*COMPARISONS[name]))
     return 0

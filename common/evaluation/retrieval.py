@@ -30,13 +30,10 @@ def nearest_images(
     """
     admitted = np.zeros(len(search.gallery), bool)
     admitted[search.trials[0] if search.trials else slice(None)] = True
-    labels = (torch.from_numpy(values) for values in (search.gallery.persons, search.gallery.cameras))
-    excluded = PROTOCOLS[search.protocol].excludes(
-        torch.from_numpy(search.query.persons[chosen])[:, None],
-        torch.from_numpy(search.query.cameras[chosen])[:, None],
-        *labels,
+    query, gallery = search.query, search.gallery
+    left_out = ~admitted | PROTOCOLS[search.protocol].excludes(
+        query.persons[chosen], query.cameras[chosen], gallery.persons, gallery.cameras
     )
-    left_out = excluded.numpy() | ~admitted
     distances = np.where(left_out, np.inf, torch.cdist(query_features[chosen], gallery_features).numpy())
     top = min(top, int((~left_out).sum(1).min()))
     order = np.argsort(distances, axis=1, kind="stable")[:, :top]

@@ -20,15 +20,15 @@ class ScoringError(UserError, ValueError):
 
 @dataclass(frozen=True)
 class Labels:
-    """(Q,) and (G,) integer tensors on the distances' device."""
+    """(Q,) and (G,) integer arrays."""
 
-    query_ids: Tensor
-    gallery_ids: Tensor
-    query_cameras: Tensor
-    gallery_cameras: Tensor
+    query_ids: np.ndarray
+    gallery_ids: np.ndarray
+    query_cameras: np.ndarray
+    gallery_cameras: np.ndarray
 
     @classmethod
-    def check(cls, query_ids, gallery_ids, query_cameras, gallery_cameras, shape, device) -> "Labels":
+    def check(cls, query_ids, gallery_ids, query_cameras, gallery_cameras, shape) -> "Labels":
         num_query, num_gallery = shape
         if not num_query or not num_gallery:
             raise ScoringError(f"nothing to rank: {num_query} queries and {num_gallery} gallery images")
@@ -38,21 +38,20 @@ class Labels:
             "query_cameras": (query_cameras, num_query),
             "gallery_cameras": (gallery_cameras, num_gallery),
         }
-        return cls(**{name: cls._column(name, values, count, device) for name, (values, count) in given.items()})
+        return cls(**{name: cls._column(name, values, count) for name, (values, count) in given.items()})
 
     @staticmethod
-    def _column(name: str, values, count: int, device) -> Tensor:
+    def _column(name: str, values, count: int) -> np.ndarray:
         values = values.cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
         if values.shape != (count,):
             raise ScoringError(f"{name} has shape {values.shape}, but the distances or features need {(count,)}")
         if not np.issubdtype(values.dtype, np.integer):
             raise ScoringError(f"{name} must be integers, got {values.dtype}")
-        small = np.abs(values.astype(np.int64)).max() < 2**31  # half the memory traffic of every comparison
-        return torch.from_numpy(values.astype(np.int32 if small else np.int64)).to(device)
+        return values.astype(np.int64)
 
     def no_valid_query(self) -> ScoringError:
-        def some(values: Tensor) -> str:
-            found = torch.unique(values).tolist()
+        def some(values: np.ndarray) -> str:
+            found = np.unique(values).tolist()
             return f"{', '.join(map(str, found[:10]))}{', ...' if len(found) > 10 else ''} ({len(found)})"
 
         return ScoringError(
@@ -95,7 +94,11 @@ def as_floats(values) -> Tensor:
 
 def refuse_non_finite(values: Tensor, name: str, first_row: int = 0) -> None:
     """values: (n, m), whose row 0 is row `first_row` of the caller's argument `name`."""
-    sums = values.sum(1, dtype=torch.promote_types(values.dtype, torch.float32))
+    if values.is_cpu and values.dtype in (torch.float32, torch.float64):  # one thread: blocks are checked in parallel
+        with np.errstate(over="ignore", invalid="ignore"):
+            sums = torch.from_numpy(values.numpy().sum(1))
+    else:
+        sums = values.sum(1, dtype=torch.promote_types(values.dtype, torch.float32))
     if sums.isfinite().all():  # a NaN or an infinity would be in the sum
         return
     for row in (~sums.isfinite()).nonzero().squeeze(1).tolist():

@@ -8,18 +8,23 @@ Shapes: Q queries, G gallery images, B queries of one block, D dimensions.
 """
 
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from .block_ranks import rank_block
 from .distances import DistanceBlocks, exact_products
 from .inputs import Labels, ScoringError, as_floats, check_features, refuse_non_finite
-from .match_ranks import BYTES_PER_DISTANCE, BYTES_PER_MATCH, identities_before_first_match, match_ranks
+from .match_ranks import UFUNC_BUFFER
 from .protocols import PROTOCOLS
+from .same_person import SamePerson
 
-BLOCK_MEMORY = 2**26  # bytes for ranking a block of queries; larger blocks are no faster
+BLOCK_MEMORY = 2**24  # bytes for ranking a block of queries on one thread; larger blocks are no faster
+BYTES_PER_DISTANCE, BYTES_PER_MATCH = 16, 128  # of a block: float64 copies and masks; tables of positions and ranks
 PRODUCT_MEMORY = 2**27  # bytes of distances computed at once; smaller products are slower
 
 
@@ -126,9 +131,7 @@ def rank_matches(
         distances = np.asarray(distances)
     if distances.ndim != 2:
         raise ScoringError(f"distances must be (num_query, num_gallery), got shape {tuple(distances.shape)}")
-    labels = Labels.check(
-        query_ids, gallery_ids, query_cameras, gallery_cameras, distances.shape, getattr(distances, "device", "cpu")
-    )
+    labels = Labels.check(query_ids, gallery_ids, query_cameras, gallery_cameras, distances.shape)
     return _rank_panels([distances], labels, BLOCK_MEMORY, protocol)
 
 
@@ -147,12 +150,12 @@ def rank_feature_matches(
     """As `score_features`, but returns the ranks."""
     query, gallery = check_features(query_features, gallery_features, metric)
     shape = (len(query), len(gallery))
-    labels = Labels.check(query_ids, gallery_ids, query_cameras, gallery_cameras, shape, gallery.device)
+    labels = Labels.check(query_ids, gallery_ids, query_cameras, gallery_cameras, shape)
     with exact_products():
         blocks = DistanceBlocks(query.to(gallery.device), gallery, metric, memory_limit // 4)
         size = max(1, min(memory_limit // 4, PRODUCT_MEMORY) // (blocks.dtype.itemsize * len(gallery)))
         panels = (blocks(slice(start, start + size)) for start in range(0, len(query), size))
-        return _rank_panels(panels, labels, min(memory_limit // 4, BLOCK_MEMORY), protocol)
+        return _rank_panels(panels, labels, min(memory_limit // 4 // torch.get_num_threads(), BLOCK_MEMORY), protocol)
 
 
 # At each match, `found` matches are among the first `rank` images (both count from 1).
@@ -164,38 +167,32 @@ PRECISIONS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
 
 
 def _rank_panels(panels: Iterable, labels: Labels, memory: int, protocol: str) -> RankedMatches:
-    """panels: each the (n, G) distances of the next n queries, array or tensor; memory: bytes for ranking a block."""
+    """panels: each the (n, G) distances of the next n queries, array or tensor; memory: bytes for ranking a block.
+
+    Blocks are shared out to threads, each of which runs NumPy: a busy core then delays one block. Torch's own threads
+    would wait for each other in every operation.
+    """
     if protocol not in PROTOCOLS:
         raise ScoringError(f"unknown protocol {protocol!r}; known: {', '.join(PROTOCOLS)}")
     rule = PROTOCOLS[protocol]
-    most_matches = int(torch.unique(labels.gallery_ids, return_counts=True)[1].max())
-    size = max(1, memory // (BYTES_PER_DISTANCE * len(labels.gallery_ids) + BYTES_PER_MATCH * most_matches))
-    all_ranks, all_counts, all_firsts = [], [], []
-    first_row = 0
-    for panel in panels:
-        for start in range(0, len(panel), size):
-            distances = as_floats(panel[start : start + size])
-            refuse_non_finite(distances, "distances", first_row)
-            rows = slice(first_row, first_row + len(distances))
-            first_row += len(distances)
-            ids, cameras = labels.query_ids[rows, None], labels.query_cameras[rows, None]
-            same = ids == labels.gallery_ids
-            excluded = rule.excludes(ids, cameras, labels.gallery_ids, labels.gallery_cameras)
-            matches, non_matches = same & ~excluded, ~(same | excluded)
-            ranks, counts = match_ranks(distances, matches, non_matches)
-            valid = counts > 0
-            if not valid.any():
-                continue
-            counts = counts[valid]
-            firsts = ranks[counts.cumsum() - counts]
-            if rule.by_identity:
-                kept = torch.from_numpy(valid).to(distances.device)
-                firsts = 1 + identities_before_first_match(
-                    distances[kept], matches[kept], non_matches[kept], labels.gallery_ids
-                )
-            all_ranks.append(ranks)
-            all_counts.append(counts)
-            all_firsts.append(firsts)
-    if not all_ranks:
+    people = SamePerson(labels)
+    identities = people.identities() if rule.by_identity else None
+    size = max(1, memory // (BYTES_PER_DISTANCE * len(labels.gallery_ids) + BYTES_PER_MATCH * int(people.counts.max())))
+
+    def rank(panel, start: int, first_row: int):
+        distances = as_floats(panel[start : start + size])
+        refuse_non_finite(distances, "distances", first_row + start)
+        queries = slice(first_row + start, first_row + start + len(distances))
+        images, counts = people.images(queries, rule)
+        ranks, firsts = rank_block(distances, images, counts, identities)
+        return ranks, counts[counts > 0], firsts[counts > 0]
+
+    found, first_row = [], 0
+    with ThreadPoolExecutor(torch.get_num_threads(), initializer=np.setbufsize, initargs=(UFUNC_BUFFER,)) as pool:
+        for panel in panels:
+            found += pool.map(partial(rank, panel, first_row=first_row), range(0, len(panel), size))
+            first_row += len(panel)
+    ranks, counts, firsts = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
+    if not len(counts):
         raise labels.no_valid_query()
-    return RankedMatches(np.concatenate(all_ranks), np.concatenate(all_counts), np.concatenate(all_firsts))
+    return RankedMatches(ranks, counts, firsts)
