@@ -122,12 +122,12 @@ def test_an_interrupted_run_resumes_after_its_last_epoch_and_a_finished_one_is_k
 @pytest.fixture
 def another_process():
     """another_process(file): a process that holds a lock file until it is killed."""
-    program = "import sys; from filelock import FileLock; lock = FileLock(sys.argv[1]); lock.acquire(); print('held', flush=True)"
+    program = "import sys; from filelock import FileLock; lock = FileLock(sys.argv[1]); lock.acquire()"
     started = []
 
     def hold(file):
         file.parent.mkdir(parents=True, exist_ok=True)
-        words = [sys.executable, "-c", f"{program}; sys.stdin.read()", str(file)]
+        words = [sys.executable, "-c", f"{program}; print('held', flush=True); sys.stdin.read()", str(file)]
         started.append(subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
         assert started[-1].stdout.readline() == b"held\n"
         return started[-1]
