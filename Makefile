@@ -21,9 +21,12 @@ endif
 given = $(filter-out 0 no false,$(1))
 REPRODUCE = $(INTERPRETER) -m benchmarks reproduce $(1) --scope $(SCOPE) --seeds $(SEEDS) --device $(DEVICE) \
             $(if $(DATA_ROOT),--data-root "$(DATA_ROOT)",--demo) $(if $(ONLY),--only $(ONLY)) $(if $(GPUS),--gpus $(GPUS)) \
+            $(if $(JOBS),--jobs $(JOBS)) $(if $(LAUNCHER),--launcher $(LAUNCHER)) \
+            $(if $(PARTITION),--partition $(PARTITION)) $(if $(TIME),--time $(TIME)) \
+            $(if $(GPUS_PER_JOB),--gpus-per-job $(GPUS_PER_JOB)) $(if $(CPUS_PER_JOB),--cpus-per-job $(CPUS_PER_JOB)) \
             $(if $(call given,$(YES)),--yes) $(if $(call given,$(FORCE)),--force)
 
-.PHONY: help setup reproduce reproduce-ndmf reproduce-mgre reproduce-dfw reproduce-mutual reproduce-fgsam test tables check-data synthetic speed
+.PHONY: help setup reproduce reproduce-ndmf reproduce-mgre reproduce-dfw reproduce-mutual reproduce-fgsam test tables tables-here check-data synthetic speed
 .DEFAULT_GOAL := help
 
 help:
@@ -36,6 +39,7 @@ help:
 	@echo "                      PAPER=my_idea: only the paper in that folder"
 	@echo "make test             all tests and the style check"
 	@echo "make tables           render benchmarks/tables/ from the committed records"
+	@echo "make tables-here      render runs/tables/ from the runs that have finished (PAPER=...: only those); runs nothing"
 	@echo "make check-data       list the data sets found, their counts checked against the published ones"
 	@echo "make synthetic        generate the synthetic pedestrians (done automatically when needed)"
 	@echo "make speed            speed and memory of training, data path, scoring and re-ranking (10 minutes)"
@@ -47,6 +51,9 @@ help:
 	@echo "  SEEDS=\"0 1 2\"    one run per seed (default: 0)"
 	@echo "  DEVICE=cuda      auto (default), cpu, cuda or cuda:N"
 	@echo "  GPUS=N           train each run in N processes, one GPU each (torchrun)"
+	@echo "  JOBS=N           N runs at once, each with its own GPU or its share of the cores (default: 1)"
+	@echo "  LAUNCHER=slurm   each run is a job of a Slurm cluster; PARTITION=NAME, TIME=MINUTES (240) of a job, which"
+	@echo "                   resumes when they are over, GPUS_PER_JOB=N (1), CPUS_PER_JOB=N (4)"
 	@echo "  ONLY=\"table5\"    only these tables, figures or variants (table5, fig7, baseline, ...)"
 	@echo "  YES=1            run a plan of more than two hours (refused otherwise)"
 	@echo "  FORCE=1          train finished runs again, from scratch"
@@ -95,6 +102,9 @@ test: $(READY)
 
 tables: $(READY)
 	@$(INTERPRETER) -m benchmarks tables
+
+tables-here: $(READY)
+	@$(INTERPRETER) -m benchmarks tables-here $(if $(filter-out file,$(origin PAPER)),$(PAPER))
 
 check-data: $(READY)
 	@$(INTERPRETER) -m common.datasets check $(if $(DATA_ROOT),--data-root "$(DATA_ROOT)")

@@ -1,4 +1,4 @@
-"""`python -m benchmarks reproduce | publish | tables | speed`; usually called by the Makefile."""
+"""`python -m benchmarks reproduce | publish | tables | tables-here | speed`; usually called by the Makefile."""
 
 import argparse
 import importlib
@@ -10,6 +10,7 @@ COMMANDS = {  # name -> (module with add_arguments(parser) and main(arguments), 
     "reproduce": ("benchmarks.reproduce.command", "run what a paper's tables need, then render them"),
     "publish": ("benchmarks.publish", "copy finished runs to the committed records"),
     "tables": ("benchmarks.pages.command", "render the committed pages"),
+    "tables-here": ("benchmarks.pages.here", "render the pages of this machine's runs from what has finished"),
     "speed": ("benchmarks.speed.command", "measure training, inference, the data path, scoring and re-ranking"),
 }
 

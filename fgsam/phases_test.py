@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import threading
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -144,8 +146,23 @@ def test_the_pose_net_is_trained_once_and_scored_by_its_own_command(place, whole
     assert record["scores"]["joint_distance"] > 0 and record["scores"]["mean_joints_distance"] > 0
     settings = pretrain_pose.program_settings(load_run(whole, "cpu").run.settings)
     assert record["config_hash"] == settings_hash(settings)
-    (folder,) = (kept(place) / "pose_nets").iterdir()  # that of the chain
+    (folder,) = (kept(place) / "pose_nets").glob("market1501-*")  # that of the chain
     assert (folder / "joints.png").is_file()
+
+
+def test_a_run_waits_while_another_trains_the_pose_net_that_both_need(tmp_path, monkeypatch, capsys):
+    run = SimpleNamespace(directory=tmp_path / "net")
+    run.directory.mkdir()
+    monkeypatch.setattr(pretrain_pose, "WAIT_SECONDS", 0.1)
+    monkeypatch.setattr(pretrain_pose, "train", lambda *_: pytest.fail("it is trained twice"))
+    with pretrain_pose.one_at_a_time(run):
+        waiting = threading.Thread(target=pretrain_pose.trained_pose_net, args=[run])
+        waiting.start()
+        waiting.join(0.5)
+        assert waiting.is_alive() and "another run trains" in capsys.readouterr().err
+        pretrain_pose.pose_file(run).touch()
+    waiting.join(5)
+    assert not waiting.is_alive()
 
 
 def test_table_1_is_counted(place, capsys):

@@ -8,10 +8,13 @@ interrupted training always resumes.
 import math
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
 import torch
+from filelock import FileLock, Timeout
 from torch import Tensor
 
 from common import augment, datasets, devices, distributed
@@ -28,6 +31,7 @@ from .pose_scores import joint_scores, joints_sheet, mean_joints, predict_joints
 from .settings import PoseSettings, Settings
 
 PROGRAM = "pretrain_pose"
+WAIT_SECONDS = 60  # between two messages
 
 
 def program_settings(settings: Settings) -> PoseSettings:
@@ -70,13 +74,35 @@ def pose_file(run: Run) -> Path:
 def trained_pose_net(run: Run) -> Path:
     """The weights of a run of phase 0, which is trained first where they do not exist."""
     file = pose_file(run)
-    if not file.is_file():
-        if distributed.is_main():
-            print(f"phase 0: no pose resolve net at {file}, training it first", file=sys.stderr)
-        people, _ = open_pose_images(run.dataset, run.settings)
-        run.begin()
-        train(run, people)
+    with one_at_a_time(run):
+        if not file.is_file():
+            if distributed.is_main():
+                print(f"phase 0: no pose resolve net at {file}, training it first", file=sys.stderr)
+            people, _ = open_pose_images(run.dataset, run.settings)
+            run.begin()
+            train(run, people)
     return file
+
+
+@contextmanager
+def one_at_a_time(run: Run) -> Iterator[None]:
+    """Wait while another run trains the same pose resolve net: several runs may need it at once."""
+    lock = FileLock(run.directory.with_name(f".{run.directory.name}.training.lock"))
+    lock_is_ours = False
+    if distributed.is_main():
+        run.directory.parent.mkdir(parents=True, exist_ok=True)
+    while not lock_is_ours:
+        if distributed.is_main():
+            with suppress(Timeout):
+                lock.acquire(timeout=WAIT_SECONDS)
+        # The other processes wait here, for less than the time-out of a collective operation.
+        lock_is_ours = distributed.gather_objects(lock.is_locked)[0]
+        if distributed.is_main() and not lock_is_ours:
+            print(f"phase 0: another run trains {pose_file(run)}, waiting for it", file=sys.stderr, flush=True)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def learning_rate(progress: float, settings: PoseSettings) -> float:
@@ -167,9 +193,10 @@ def main(argv: list[str] | None = None) -> None:
     run = pose_run(__package__, settings, dataset, arguments.seed, device, force=arguments.force)
     run.directory = arguments.run_dir or run.directory
     people, unseen = open_pose_images(dataset, settings)
-    if run.force or not pose_file(run).is_file():
-        run.begin()
-    model = train(run, people).eval()
+    with one_at_a_time(run):
+        if run.force or not pose_file(run).is_file():
+            run.begin()
+        model = train(run, people).eval()
     if distributed.is_main():
         report(run, model, people, unseen, started)
 

@@ -1,6 +1,7 @@
 """`python -m benchmarks reproduce PAPER ...`: run what is missing under runs/, then write runs/tables/PAPER.md.
 
 Finished runs are reused, interrupted ones resume after their last epoch. A published record never replaces a run.
+One run after another at this terminal, or with --jobs or --launcher the runs of all papers at once.
 """
 
 import argparse
@@ -16,11 +17,15 @@ from benchmarks.records import local_records, published_records
 from benchmarks.spec import PaperSpec, load_spec
 from common.errors import UserError
 from common.paths import runs_folder
+from common.runs.lock import hold
 
 from .estimate import duration_text, estimate
 from .execute import execute
 from .figures import draw_from_runs
+from .launch import Launch, add_launch_arguments, launch_of
 from .plan import Plan, make_plan
+from .progress import raise_failures
+from .slurm import Detached
 
 ASK_ABOVE_SECONDS = 2 * 3600
 WHAT_HAPPENS = {
@@ -43,7 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--demo", action="store_true", help="synthetic data at demo size: the default without a data root"
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument("--gpus", type=int, default=1, metavar="N", help="train each run in N processes, one GPU each")
+    parser.add_argument("--gpus", type=int, metavar="N", help="train each run in N processes, one GPU each")
+    add_launch_arguments(parser)
     parser.add_argument(
         "--only", nargs="+", default=[], metavar="NAME", help="documents (table5) or variants (baseline)"
     )
@@ -52,30 +58,49 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Print the plans of all papers, then run one paper after another. Returns 0, or 130 after Ctrl-C."""
-    plans = make_plans(arguments)
-    seconds = sum(plan.seconds for _, plan in plans)
-    if len(plans) > 1:
-        print(f"\nall {len(plans)} papers: about {duration_text(seconds)}", flush=True)
+    """Print the plans of all papers, then run them. Returns 0, or 130 after Ctrl-C. UserError: a run failed."""
+    launch, runs = launch_of(arguments), runs_folder()
+    for name in arguments.papers:
+        load_spec(name)
+        hold(runs / name, "wait for that command or stop it; `make tables-here` renders what has finished")
+    plans = make_plans(arguments, launch)
+    confirm(plans, arguments, launch)
+    to_do = [run for _, plan in plans for run in plan.to_do]
+    failures = []
+    try:
+        if launch.at_once:
+            failures = launch.execute(to_do)
+        for paper, plan in plans:
+            if not launch.at_once:
+                execute(plan, launch.num_processes)
+            draw_from_runs(paper, plan, runs / "tables" / paper.paper)
+            page, summary = write_local_page(paper, runs)
+            print(f"\n{summary}\n\nreported, committed and reproduced here: {page}", flush=True)
+    except Detached as detached:
+        print(f"\n{detached}", file=sys.stderr)
+        return 130
+    except KeyboardInterrupt:
+        print("\nstopped; the same command resumes after the last finished epoch", file=sys.stderr)
+        return 130
+    raise_failures(failures, len(to_do))
+    return 0
+
+
+def confirm(plans: list[tuple[PaperSpec, Plan]], arguments: argparse.Namespace, launch: Launch) -> None:
+    """Print the time of several papers. UserError: a long plan that is not confirmed."""
+    seconds = launch.wall_seconds([run for _, plan in plans for run in plan.to_do])
+    if (len(plans) > 1 or launch.at_once) and seconds:
+        what = [f"all {len(plans)} papers"] if len(plans) > 1 else []
+        what += [f"{launch.jobs} runs at once"] if launch.at_once else []
+        print(f"\n{', '.join(what)}: about {duration_text(seconds)}", flush=True)
     if seconds > ASK_ABOVE_SECONDS and not arguments.yes:
         raise UserError(
             f"this takes about {duration_text(seconds)} here: confirm with YES=1 (--yes), or run less with "
             "ONLY= or SEEDS="
         )
-    runs = runs_folder()
-    for paper, plan in plans:
-        try:
-            execute(plan, arguments.gpus)
-            draw_from_runs(paper, plan, runs / "tables" / paper.paper)
-        except KeyboardInterrupt:
-            print("\nstopped; the same command resumes after the last finished epoch", file=sys.stderr)
-            return 130
-        page, summary = write_local_page(paper, runs)
-        print(f"\n{summary}\n\nreported, committed and reproduced here: {page}", flush=True)
-    return 0
 
 
-def make_plans(arguments: argparse.Namespace) -> list[tuple[PaperSpec, Plan]]:
+def make_plans(arguments: argparse.Namespace, launch: Launch) -> list[tuple[PaperSpec, Plan]]:
     """Make and print the plan of each paper. UserError: none of the papers can be run.
 
     The plans of several papers include the runs of the comparison page.
@@ -91,7 +116,7 @@ def make_plans(arguments: argparse.Namespace) -> list[tuple[PaperSpec, Plan]]:
                 only=arguments.only,
                 seeds=arguments.seeds,
                 data_root=root,
-                device=arguments.device,
+                device=launch.planning_device,
                 force=arguments.force,
                 also=labels_of(name) if several and root is None else (),
             )
@@ -101,7 +126,8 @@ def make_plans(arguments: argparse.Namespace) -> list[tuple[PaperSpec, Plan]]:
             refused.append(error)
             print(f"{name} is left out: {error}\n", file=sys.stderr)
             continue
-        estimate(plan, local_records(name, runs_folder()), published_records(name))
+        if launch.estimates:
+            estimate(plan, local_records(name, runs_folder()), published_records(name))
         print(f"{paper.short}\n{describe(plan)}\n" if several else describe(plan), flush=True)
         plans.append((paper, plan))
     if not plans:
@@ -119,11 +145,12 @@ def data_root(arguments: argparse.Namespace) -> Path | None:
 def describe(plan: Plan) -> str:
     """The plan as text."""
     cells = [
-        [run.name, WHAT_HAPPENS[run.state], f"about {duration_text(run.seconds)}" if run.to_do else ""]
+        [run.name, WHAT_HAPPENS[run.state], f"about {duration_text(run.seconds)}" if run.to_do and run.seconds else ""]
         for run in plan.runs
     ]
     lines = [tabulate(cells, ["run", "state", "time"], tablefmt="simple", disable_numparse=True)]
     lines += [f"left out: {line}" for line in plan.left_out]
-    total = f"about {duration_text(plan.seconds)} in total" if plan.to_do else "nothing to train, only to render"
-    lines.append(f"{len(plan.to_do)} of {len(plan.runs)} runs to do, {total}")
+    total = f", about {duration_text(plan.seconds)} in total" if plan.seconds else ""
+    total = total if plan.to_do else ", nothing to train, only to render"
+    lines.append(f"{len(plan.to_do)} of {len(plan.runs)} runs to do{total}")
     return "\n".join(lines)

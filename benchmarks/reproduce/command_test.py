@@ -2,15 +2,21 @@
 
 import os
 import sys
-from argparse import ArgumentParser
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
+from benchmarks.pages import here
 from benchmarks.pages.comparison import labels_of
-from benchmarks.reproduce import command, execute
+from benchmarks.reproduce import command, execute, launch
+from benchmarks.reproduce.launch import launch_of
 from benchmarks.reproduce.plan import Plan, PlannedRun
+from benchmarks.reproduce.progress import Failure
+from benchmarks.reproduce.slurm import Detached
 from common.errors import UserError
+from common.runs.lock import lock_file
 
 
 def planned(tmp_path, name, *, seconds=60.0, state="new"):
@@ -112,7 +118,7 @@ def test_several_papers_also_run_what_their_comparison_needs(long_plan, monkeypa
     for papers, more in ((["fgsam"], ()), (["fgsam", "mgre"], ()), (["fgsam", "mgre"], ("--data-root", "reid"))):
         parsed = arguments(*more)
         parsed.papers = papers
-        command.make_plans(parsed)
+        command.make_plans(parsed, launch_of(parsed))
     assert "full+num_epochs=12" in labels_of("fgsam")
     assert asked == [(), tuple(labels_of("fgsam")), tuple(labels_of("mgre")), (), ()]
 
@@ -126,11 +132,11 @@ def test_a_paper_without_data_is_left_out_and_the_others_run(long_plan, monkeypa
     monkeypatch.setattr(command, "make_plan", some)
     parsed = arguments()
     parsed.papers = ["dfw_crossmodal", "mgre"]
-    assert [paper.paper for paper, _ in command.make_plans(parsed)] == ["mgre"]
+    assert [paper.paper for paper, _ in command.make_plans(parsed, launch_of(parsed))] == ["mgre"]
     assert "dfw_crossmodal is left out: nothing can be run" in capsys.readouterr().err
     parsed.papers = ["dfw_crossmodal"]
     with pytest.raises(UserError, match="sysu_mm01 was not found"):
-        command.make_plans(parsed)
+        command.make_plans(parsed, launch_of(parsed))
 
 
 def test_ctrl_c_ends_with_130_and_says_how_to_resume(long_plan, monkeypatch, capsys):
@@ -140,6 +146,53 @@ def test_ctrl_c_ends_with_130_and_says_how_to_resume(long_plan, monkeypatch, cap
     monkeypatch.setattr(execute, "run_one", interrupted)
     assert command.main(arguments("--yes")) == 130
     assert "resumes after the last finished epoch" in capsys.readouterr().err
+
+
+def test_a_second_command_for_the_same_runs_is_refused_before_it_plans(tmp_path, monkeypatch):
+    monkeypatch.setenv("REID_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setattr(command, "make_plan", lambda *_, **__: pytest.fail("it plans"))
+    file = lock_file(tmp_path / "runs" / "ndmf_net")
+    file.parent.mkdir()
+    file.write_text("process 12 on a_host since today")
+    with (
+        FileLock(file),
+        pytest.raises(UserError, match=r"ndmf_net is in use by process 12 on a_host since today: wait"),
+    ):
+        command.main(arguments())
+
+
+def test_failed_runs_are_named_after_the_pages_of_the_others(long_plan, tmp_path, monkeypatch, capsys, make_record):
+    def failing(runs, slots, num_processes):
+        assert [run.name for run in runs] == ["long"] and len(slots) == 2
+        return [Failure(runs[0], "exit code 1")]
+
+    monkeypatch.setattr(launch, "execute_at_once", failing)
+    with pytest.raises(UserError, match=r"1 of 1 runs failed(.|\n)*/long: exit code 1; .*long.log ends with"):
+        command.main(arguments("--jobs", "2", "--device", "cpu", "--yes"))
+    printed = capsys.readouterr().out
+    assert "2 runs at once: about 3.0 h" in printed and "ndmf_net.md" in printed
+
+
+def test_jobs_that_go_on_end_the_command_with_how_to_render_them(long_plan, monkeypatch, capsys):
+    def detached(*_):
+        raise Detached("2 jobs go on")
+
+    long_plan.runs[0].seconds = 0.0  # nothing is estimated for another machine
+    monkeypatch.setattr(launch, "load_submitit", lambda: None)
+    monkeypatch.setattr(launch, "execute_as_jobs", detached)
+    assert command.main(arguments("--launcher", "slurm")) == 130
+    shown = capsys.readouterr()
+    assert "2 jobs go on" in shown.err and "about" not in shown.out
+
+
+def test_pages_are_rendered_from_what_has_finished(tmp_path, monkeypatch, capsys, make_record, write_run):
+    monkeypatch.setenv("REID_RUNS", str(tmp_path / "runs"))
+    with pytest.raises(UserError, match="no run has finished"):
+        here.main(Namespace(papers=[]))
+    write_run(tmp_path / "runs", make_record(mAP=0.612))
+    assert here.main(Namespace(papers=[])) == 0
+    assert "from 1 finished runs" in capsys.readouterr().out
+    assert [file.name for file in (tmp_path / "runs" / "tables").glob("*.md")] == ["ndmf_net.md"]
 
 
 def test_a_finished_plan_only_renders_and_prints_our_rows(

@@ -33,15 +33,19 @@ def execute(plan: Plan, num_processes: int = 1) -> None:
             measured += record.total_seconds
 
 
+def words_of(planned: PlannedRun, num_processes: int = 1) -> list[str]:
+    """What follows the interpreter on the command line of a run. num_processes: of a training run."""
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(num_processes)]
+    several = torchrun if planned.run and num_processes > 1 else []
+    return [*several, "-m", planned.module, *planned.arguments]
+
+
 def run_one(planned: PlannedRun, num_processes: int = 1) -> None:
     """Run one module to its end, also after Ctrl-C, which stops both. UserError: it failed.
 
     num_processes: of a training run; more than one are started by torchrun.
     """
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(num_processes)]
-    several = torchrun if planned.run and num_processes > 1 else []
-    command = [sys.executable, *several, "-m", planned.module, *planned.arguments]
-    process = subprocess.Popen(command, cwd=REPOSITORY)
+    process = subprocess.Popen([sys.executable, *words_of(planned, num_processes)], cwd=REPOSITORY)
     try:
         code = process.wait()
     except KeyboardInterrupt:

@@ -18,7 +18,7 @@ def draw_from_runs(paper: PaperSpec, plan: Plan, folder: Path) -> None:
         if document.kind != "figure":
             continue
         found = {row.method: plan.trained(row.run.label, document.data_set_of(row)) for row in document.rows if row.run}
-        runs = {method: run for method, run in found.items() if run is not None}
+        runs = {method: run for method, run in found.items() if run is not None and _is_finished(run)}
         if len(runs) != len(document.rows):
             continue
         file = folder / f"{document.id}-{plan.kind}.png"
@@ -30,6 +30,10 @@ def draw_from_runs(paper: PaperSpec, plan: Plan, folder: Path) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         data = _draw(paper.paper, document, runs, file)
         write_text(file.with_suffix(".json"), json.dumps({"runs": origin, **data}, indent=1))
+
+
+def _is_finished(planned: PlannedRun) -> bool:
+    return (planned.directory / "result.json").is_file()
 
 
 def _origin(planned: PlannedRun) -> dict:

@@ -26,6 +26,7 @@ from common.files import read_json, write_text
 from common.visualize.curves import training_curves
 
 from .checkpoints import newest_checkpoint, read_checkpoint
+from .lock import hold
 from .provenance import describe_machine
 from .record import Data, Machine, Record, read_record, write_record
 from .settings import settings_dict, settings_hash
@@ -124,7 +125,13 @@ class Run:
         return "finished" if record.source_hash == asked["source_hash"] else "stale"
 
     def begin(self) -> None:
-        """Create the directory, or resume in it. UserError: it holds a run that would be overwritten."""
+        """Create the directory, or resume in it, and keep other processes out of it until this one ends.
+
+        UserError: it holds a run that would be overwritten, or another process trains in it.
+        """
+        if distributed.is_main():
+            hold(self.directory, "wait until it has ended, or stop it; nothing was changed")
+        distributed.barrier()
         state = self.state()
         distributed.barrier()  # every process has read the state before one changes it
         if self.force and state != "new":

@@ -1,5 +1,7 @@
 import json
+import os
 import signal
+import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -12,6 +14,7 @@ from common.datasets.arguments import find_data_root
 from common.errors import UserError
 from common.files import read_json
 from common.runs import Meter, open_run, reopen_run
+from common.runs.lock import lock_file
 from common.runs.opening import training_command_line
 from common.runs.record import Record
 
@@ -116,6 +119,41 @@ def test_an_interrupted_run_resumes_after_its_last_epoch_and_a_finished_one_is_k
     model = layer()
     assert train(start("--force"), model, epochs=1) == 0
     assert not (run.directory / "result.json").exists()
+
+
+@pytest.fixture
+def another_process():
+    """another_process(file): a process that holds a lock file until it is killed."""
+    program = "import sys; from filelock import FileLock; lock = FileLock(sys.argv[1]); lock.acquire()"
+    started = []
+
+    def hold(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        words = [sys.executable, "-c", f"{program}; print('held', flush=True); sys.stdin.read()", str(file)]
+        started.append(subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
+        assert started[-1].stdout.readline() == b"held\n"
+        return started[-1]
+
+    yield hold
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def test_a_second_process_is_refused_until_the_first_has_ended_even_if_killed(start, another_process):
+    run = start()
+    holder = another_process(lock_file(run.directory))
+    lock_file(run.directory).write_text("process 12 on a_host since today")
+    run.directory.mkdir()
+    (run.directory / "last.pth").touch()
+    for words in ((), ("--resume",), ("--force",)):
+        with pytest.raises(UserError, match=r"in use by process 12 on a_host since today: wait until it has ended"):
+            start(*words).begin()
+    assert [file.name for file in run.directory.iterdir()] == ["last.pth"]
+    holder.kill()
+    holder.wait()
+    start("--force").begin()
+    assert f"process {os.getpid()} on " in lock_file(run.directory).read_text()
 
 
 def test_changed_source_is_stale_and_changed_settings_are_another_run(start, tmp_path):
