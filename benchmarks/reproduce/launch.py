@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from common.errors import UserError
 
-from .parallel import Slot, execute_at_once, slots_of
+from .parallel import Slot, execute_at_once, num_devices, slots_of
 from .plan import PlannedRun
 from .progress import Failure
 from .slurm import Cluster, execute_as_jobs, load_submitit
@@ -49,11 +49,10 @@ class Launch:
         return self.cluster is None
 
     def wall_seconds(self, runs: Sequence[PlannedRun]) -> float:
-        """GPUs work side by side; on a CPU the runs at once share the cores that one run would have. 0: unknown."""
+        """0 where it is unknown."""
         if self.cluster:
             return 0.0
-        devices = {slot.environment.get("CUDA_VISIBLE_DEVICES", "CPU") for slot in self.slots} or {"one"}
-        return max([sum(run.seconds for run in runs) / len(devices), *(run.seconds for run in runs)])
+        return max([sum(run.seconds for run in runs) / num_devices(self.slots), *(run.seconds for run in runs)])
 
     def execute(self, runs: Sequence[PlannedRun]) -> list[Failure]:
         """The runs that failed. KeyboardInterrupt and Detached pass."""

@@ -20,7 +20,7 @@ from .job import begin_log
 from .plan import PlannedRun
 from .progress import Failure, Progress, log_file
 
-POLL_SECONDS = 0.2
+POLL_SECONDS = 0.5
 STOP_SECONDS = 60.0  # for a run to write its checkpoint after Ctrl-C
 
 
@@ -66,6 +66,11 @@ def slots_of(jobs: int, device: str, num_processes: int = 1) -> list[Slot]:
     return [Slot(_named("GPU", group), {"CUDA_VISIBLE_DEVICES": ",".join(group), **threads}) for group in chosen]
 
 
+def num_devices(slots: Sequence[Slot]) -> int:
+    """How many times as fast as one run all are together: runs on a CPU share the cores that one would have."""
+    return len({slot.environment.get("CUDA_VISIBLE_DEVICES", "CPU") for slot in slots}) or 1
+
+
 def _named(thing: str, names: Sequence[str]) -> str:
     return f"{thing}{'s' if len(names) > 1 else ''} {', '.join(names)}"
 
@@ -73,7 +78,7 @@ def _named(thing: str, names: Sequence[str]) -> str:
 def execute_at_once(runs: Sequence[PlannedRun], slots: Sequence[Slot], num_processes: int = 1) -> list[Failure]:
     """Execute the runs, as many at once as there are slots; returns those that failed. Ctrl-C stops them all."""
     waiting = sorted(runs, key=lambda run: not measures_alone(run))
-    progress, free, running = Progress(waiting, len(slots)), list(slots), {}
+    progress, free, running = Progress(waiting, len(slots), len(slots) / num_devices(slots)), list(slots), {}
 
     def startable() -> bool:
         if not (waiting and free):

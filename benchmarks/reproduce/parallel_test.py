@@ -10,7 +10,7 @@ import time
 import pytest
 
 from benchmarks.reproduce import parallel
-from benchmarks.reproduce.parallel import Slot, execute_at_once, slots_of
+from benchmarks.reproduce.parallel import Slot, execute_at_once, num_devices, slots_of
 from benchmarks.reproduce.plan import PlannedRun
 from benchmarks.reproduce.progress import Progress, log_file, raise_failures
 from common.errors import UserError
@@ -123,6 +123,7 @@ def test_gpus_are_those_visible_and_shared_where_there_are_too_few(monkeypatch):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     assert [slot.place for slot in slots_of(4, "auto")] == ["GPU 0", "GPU 1", "GPU 2", "GPU 3"]
     assert [slot.place for slot in slots_of(3, "cuda", 2)] == ["GPUs 0, 1", "GPUs 2, 3", "GPUs 0, 1"]
+    assert num_devices(slots_of(3, "cuda", 2)) == 2 and num_devices(slots_of(3, "cpu")) == 1
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3,5,7")
     assert [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in slots_of(2, "auto")] == ["2", "3"]
     with pytest.raises(UserError, match=r"cuda:1 is one GPU.*use DEVICE=cuda"):

@@ -62,11 +62,12 @@ class Row:
 class Progress:
     """Call `started`, `ended` and `said` at events and `refresh` in between.
 
-    runs: all that will be started; at_once: how many share the estimated time, 0 where there is no estimate.
+    runs: all that will be started; at_once: how many share the estimated time, 0 where there is no estimate; slowdown:
+    of runs that share a device, until the first has ended.
     """
 
-    def __init__(self, runs: Sequence[PlannedRun], at_once: int = 0):
-        self.total, self.at_once = len(runs), at_once
+    def __init__(self, runs: Sequence[PlannedRun], at_once: int = 0, slowdown: float = 1.0):
+        self.total, self.at_once, self.slowdown = len(runs), at_once, slowdown
         self.waiting = {run.directory: run for run in runs}
         self.rows: dict[Path, Row] = {}
         self.failures: list[Failure] = []
@@ -110,7 +111,7 @@ class Progress:
 
     def seconds_left(self) -> float:
         """Estimated, and corrected by measured over estimated time of the runs that have ended."""
-        correction = self.measured / self.estimated if self.estimated else 1.0
+        correction = self.measured / self.estimated if self.estimated else self.slowdown
         left = self._left()
         return max([sum(left) / self.at_once, *left]) * correction
 

@@ -81,6 +81,7 @@ epochs() { cat "$RUNS/market1501-demo-full-s$1/log.jsonl" 2>/dev/null | wc -l; }
 training() {  # wait until full-s$1 has finished three epochs
   until [ "$(epochs "$1")" -ge 3 ]; do sleep 0.05; done
 }
+process() { sed 's/process \([0-9]*\).*/\1/' "$RUNS/.market1501-demo-full-s$1.lock"; }
 job() { grep -o '[0-9]*' "$RUNS/jobs/market1501-demo-full-s$1.json"; }
 
 echo; echo "== twelve runs; three of them are stopped"
@@ -88,7 +89,7 @@ sweep > "$FOLDER/sweep.out" 2> >(tee "$FOLDER/sweep.err" >&2) & SWEEP=$!
 (training 0; echo ">>> full-s0: scontrol requeue after epoch $(epochs 0)"; scontrol requeue "$(job 0)") &
 (training 1; echo ">>> full-s1: the signal of a time limit after epoch $(epochs 1)"; scancel --signal=USR2 "$(job 1)") &
 (training 2; echo ">>> full-s2: kill -9 after epoch $(epochs 2)"
- kill -9 "$(pgrep -f -- "^[^ ]*python[^ ]* -m ndmf_net.train .*--variant full --seed 2")") &
+ kill -9 "$(process 2)") &
 CODE=0; wait $SWEEP || CODE=$?
 wait
 echo "exit code $CODE, $(ls "$RUNS"/*/result.json | wc -l) of 12 records"
