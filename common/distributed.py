@@ -7,6 +7,9 @@ statistics. Shapes: b images of a rank, B = world_size * b of the global batch.
 
 import atexit
 import os
+import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -15,6 +18,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+
+from common.errors import on_user_error
 
 PATIENCE = timedelta(hours=3)  # of processes that wait for one that decodes or re-ranks a large data set
 
@@ -50,7 +55,42 @@ def initialise(device: torch.device) -> torch.device:
         if not dist.is_initialized():
             dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
             atexit.register(dist.destroy_process_group)
+            _share_user_errors()
     return device
+
+
+def _share_user_errors() -> None:
+    """From now on, a UserError of one process ends all of them with its message and exit code 2.
+
+    The others may be waiting for the failed process within a collective operation, where Python handles no signal;
+    therefore a thread of each process waits for the message, through connections of its own.
+    """
+    address = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    to_send, to_receive = (dist.TCPStore(*address, timeout=timedelta(days=365)) for _ in range(2))
+    restart = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    message_key, ended_key = f"user_error_{restart}", f"user_error_ended_{restart}"
+    failed = threading.Event()
+
+    def send(message: str) -> None:
+        failed.set()
+        to_send.set(message_key, f"error: {message} (process {rank()})")
+        to_send.add(ended_key, 1)
+        deadline = time.monotonic() + 5  # torchrun kills the others as soon as this process has ended
+        while to_send.add(ended_key, 0) < world_size() and time.monotonic() < deadline:
+            time.sleep(0.05)
+
+    def receive() -> None:
+        try:
+            message = to_receive.get(message_key).decode()  # waits for it
+        except RuntimeError:  # the store has been closed: torchrun ends
+            return
+        if not failed.is_set():
+            print(message, file=sys.stderr, flush=True)
+            to_receive.add(ended_key, 1)
+            os._exit(2)
+
+    on_user_error.append(send)
+    threading.Thread(target=receive, daemon=True).start()
 
 
 def parallel(model: nn.Module, device: torch.device) -> nn.Module:
@@ -89,6 +129,15 @@ def gather_objects(value: Any) -> list[Any]:
     gathered: list[Any] = [None] * world_size()
     dist.all_gather_object(gathered, value)
     return gathered
+
+
+def gather_batches(own: dict[int, Tensor]) -> dict[int, Tensor]:
+    """Every rank's tensors by their numbers, on the device of this rank's own."""
+    if world_size() == 1:
+        return own
+    device = next(iter(own.values())).device if own else torch.device("cpu")
+    parts = gather_objects({number: tensor.cpu() for number, tensor in own.items()})
+    return {number: tensor.to(device) for part in parts for number, tensor in part.items()}
 
 
 def from_main(compute: Callable[[], Any]) -> Any:

@@ -9,12 +9,14 @@ import pytest
 import torch
 
 from common import distributed
-from common.errors import UserError
+from common.errors import UserError, command
 from common.losses import batch_hard_triplet
 from common.paths import REPOSITORY
 from common.samplers import IdentitySampler
 
 LABELS = np.repeat(np.arange(12), 6)
+IN_TWO_PROCESSES = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+IN_TWO_PROCESSES += ["-m", "common.distributed_test"]
 
 
 def one_step(folder: Path) -> None:
@@ -49,9 +51,9 @@ def one_step(folder: Path) -> None:
 def results(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ranks")
     one_step(folder)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command += ["-m", "common.distributed_test", str(folder)]
-    finished = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
+    finished = subprocess.run(
+        [*IN_TWO_PROCESSES, str(folder)], cwd=REPOSITORY, capture_output=True, text=True, timeout=120
+    )
     assert finished.returncode == 0, finished.stderr
     return {file.stem: torch.load(file, weights_only=True) for file in folder.iterdir()}
 
@@ -80,5 +82,28 @@ def test_identities_that_do_not_divide_among_processes_are_refused():
         IdentitySampler(LABELS, 4, 3, seed=0, world_size=3)
 
 
+@command
+def one_fails(words: list[str]) -> None:
+    """The process `words[0]` raises a UserError while the others wait for it in a collective operation."""
+    distributed.initialise(torch.device("cpu"))
+    if distributed.rank() == int(words[0]):
+        raise UserError("the disk is full")
+    distributed.barrier()
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_user_error_of_one_process_ends_the_others_with_its_message(rank):
+    finished = subprocess.run(
+        [*IN_TWO_PROCESSES, f"fail={rank}"], cwd=REPOSITORY, capture_output=True, text=True, timeout=60
+    )
+    assert finished.returncode != 0
+    assert "error: the disk is full\n" in finished.stderr
+    assert f"error: the disk is full (process {rank})\n" in finished.stderr
+    assert "interrupted" not in finished.stderr
+
+
 if __name__ == "__main__":
-    one_step(Path(sys.argv[1]))
+    if sys.argv[1].startswith("fail="):
+        one_fails([sys.argv[1].removeprefix("fail=")])
+    else:
+        one_step(Path(sys.argv[1]))

@@ -10,6 +10,9 @@ class UserError(Exception):
     """A mistake that the user can fix. Commands print it as one message and exit with code 2."""
 
 
+on_user_error: list[Callable[[str], None]] = []  # called with the message before a command exits
+
+
 def command(main: Callable) -> Callable:
     """Wrap a command's `main`: a UserError prints one message on stderr and exits with 2, Ctrl-C one line and 130."""
 
@@ -18,7 +21,9 @@ def command(main: Callable) -> Callable:
         try:
             return main(*args, **kwargs)
         except UserError as error:
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {error}", file=sys.stderr, flush=True)
+            for call in on_user_error:
+                call(str(error))
             raise SystemExit(2) from None
         except KeyboardInterrupt:
             print("\ninterrupted; finished work is kept", file=sys.stderr)

@@ -104,7 +104,7 @@ def embedders(model: CrossModalityNet, run: Run) -> dict[str, Embed]:
 
     def embedder(modality: str) -> Embed:
         def embed(images: Tensor) -> Tensor:
-            inputs = prepared(images.to(run.device), run.settings)
+            inputs = prepared(run.to_device(images), run.settings)
             with run.autocast():
                 return model.embed(inputs, modality)
 

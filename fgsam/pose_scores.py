@@ -36,7 +36,7 @@ def predict_joints(model: PoseNet, people: PoseImages, run: Run) -> tuple[Tensor
     for indices in np.array_split(np.arange(len(people)), -(-len(people) // 128)):
         batch = people.batch(indices)
         with run.autocast():
-            maps = model(prepared(batch.images.to(run.device)))[-1]
+            maps = model(prepared(run.to_device(batch.images)))[-1]
         predicted.append(find_joints(maps)[:, :NUM_ANNOTATED, :2].cpu())
         true.append(batch.joints[:, 0, :NUM_ANNOTATED])
     return torch.cat(predicted), torch.cat(true)

@@ -115,7 +115,7 @@ def embedder(model: Baseline | FGSAM, run: Run) -> Callable[[Tensor], Tensor]:
 
     def embed(images: Tensor) -> Tensor:
         with run.autocast():
-            return model.embed(prepared(images.to(run.device)))
+            return model.embed(prepared(run.to_device(images)))
 
     return embed
 
@@ -125,7 +125,7 @@ def attribute_predictor(model: FGSAM, run: Run) -> Callable[[Tensor], dict[str, 
 
     def predict(images: Tensor) -> dict[str, Tensor]:
         with run.autocast():
-            output = model(prepared(images.to(run.device)))
+            output = model(prepared(run.to_device(images)))
         return {task: logits.float().softmax(1).cpu() for task, logits in output.attribute_logits.items()}
 
     return predict

@@ -28,7 +28,7 @@ def regions(runs: dict[str, LoadedRun], file: Path) -> dict:
     (loaded,) = runs.values()
     run = loaded.run
     shown = random_images(run, run.dataset.query)
-    located = loaded.model.locate(prepared(shown.pixels.to(run.device)))
+    located = loaded.model.locate(prepared(run.to_device(shown.pixels)))
     priors = prior_boxes().expand(len(shown.pixels), -1, -1)
     predicted = priors.clone()
     for stage, boxes in located.items():
@@ -73,7 +73,7 @@ def fig4(runs: dict[str, LoadedRun], file: Path) -> dict:
         shown = random_images(run, subset)
         labels = torch.from_numpy(subset.labels[shown.positions]).to(run.device)
         with run.autocast():
-            maps = activation_maps(loaded.model, prepared(shown.pixels.to(run.device)), labels, SIZE)
+            maps = activation_maps(loaded.model, prepared(run.to_device(shown.pixels)), labels, SIZE)
         maps = {stage: _stretched(x.float().cpu()) for stage, x in maps.items()}
         if len(maps) == 1:
             columns[method] = maps[4]

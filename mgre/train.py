@@ -111,9 +111,9 @@ def stage_embedder(model: MGRe, run: Run) -> StageEmbed:
     """At the run's device and precision. Boxes are for a network that takes them from poses."""
 
     def embed(images: Tensor, boxes: Tensor | None = None) -> Tensor:
-        boxes = None if boxes is None else boxes.to(run.device)
+        boxes = None if boxes is None else run.to_device(boxes)
         with run.autocast():
-            return model.stage_features(prepared(images.to(run.device)), boxes)
+            return model.stage_features(prepared(run.to_device(images)), boxes)
 
     return embed
 

@@ -95,7 +95,7 @@ def embedder(model: MutualAttentionNet, run: Run, mean: Tensor) -> Embed:
 
     def embed(images: Tensor) -> Tensor:
         with run.autocast():
-            return model.embed(prepared(images.to(run.device), mean))
+            return model.embed(prepared(run.to_device(images), mean))
 
     return embed
 
@@ -106,7 +106,7 @@ def verifier(model: MutualAttentionNet, run: Run, mean: Tensor) -> Verify:
     @torch.inference_mode()
     def verify(first: Tensor, second: Tensor) -> Tensor:
         with run.autocast():
-            return model.same_probability(*(prepared(images.to(run.device), mean) for images in (first, second))).cpu()
+            return model.same_probability(*(prepared(run.to_device(images), mean) for images in (first, second))).cpu()
 
     return verify
 

@@ -85,7 +85,7 @@ def embedder(model: NDMFNet, run: Run) -> Embed:
 
     def embed(images: Tensor) -> Tensor:
         with run.autocast():
-            return model.embed(prepared(images.to(run.device)))
+            return model.embed(prepared(run.to_device(images)))
 
     return embed
 

@@ -12,7 +12,7 @@ from common import distributed
 from common.datasets.base import Search
 from common.images import ImageStore
 
-Embed = Callable[[Tensor], Tensor]  # images (B, 3, H, W) uint8 on the CPU -> test features (B, D)
+Embed = Callable[[Tensor], Tensor]  # images (B, 3, H, W) uint8 on the CPU -> test features (B, D), on any device
 
 
 class ImageSettings(Protocol):
@@ -25,7 +25,7 @@ class ImageSettings(Protocol):
 
 @torch.inference_mode()
 def extract_features(embed: Embed, store: ImageStore, *, batch_size: int = 128, name: str = "features") -> Tensor:
-    """The features of every image of a store: (N, dim) float32 on the CPU.
+    """The features of every image of a store: (N, dim) float32, on the device where `embed` leaves them.
 
     embed: moves the images to the device, normalises them and runs the network. Several processes share the batches of
     one process, so that the features are the same.
@@ -33,10 +33,8 @@ def extract_features(embed: Embed, store: ImageStore, *, batch_size: int = 128, 
     starts = range(0, len(store), batch_size)
     own_starts = starts[distributed.rank() :: distributed.world_size()]
     bar = tqdm(own_starts, desc=name, unit="batch", leave=False, disable=None if distributed.is_main() else True)
-    own = {
-        start: embed(store.gather(np.arange(start, min(start + batch_size, len(store))))).float().cpu() for start in bar
-    }
-    batches = {start: batch for part in distributed.gather_objects(own) for start, batch in part.items()}
+    own = {start: embed(store.gather(np.arange(start, min(start + batch_size, len(store))))).float() for start in bar}
+    batches = distributed.gather_batches(own)
     return torch.cat([batches[start] for start in starts])
 
 

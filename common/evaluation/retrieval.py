@@ -34,7 +34,7 @@ def nearest_images(
     left_out = ~admitted | PROTOCOLS[search.protocol].excludes(
         query.persons[chosen], query.cameras[chosen], gallery.persons, gallery.cameras
     )
-    distances = np.where(left_out, np.inf, torch.cdist(query_features[chosen], gallery_features).numpy())
+    distances = np.where(left_out, np.inf, torch.cdist(query_features[chosen], gallery_features).cpu().numpy())
     top = min(top, int((~left_out).sum(1).min()))
     order = np.argsort(distances, axis=1, kind="stable")[:, :top]
     return order, np.take_along_axis(distances, order, axis=1)
