@@ -190,7 +190,10 @@ def _rank_panels(panels: Iterable, labels: Labels, memory: int, protocol: str) -
     found, first_row = [], 0
     with ThreadPoolExecutor(torch.get_num_threads(), initializer=np.setbufsize, initargs=(UFUNC_BUFFER,)) as pool:
         for panel in panels:
-            found += pool.map(partial(rank, panel, first_row=first_row), range(0, len(panel), size))
+            on_device = isinstance(panel, Tensor) and not panel.is_cpu  # where one thread is enough
+            found += (map if on_device else pool.map)(
+                partial(rank, panel, first_row=first_row), range(0, len(panel), size)
+            )
             first_row += len(panel)
     ranks, counts, firsts = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
     if not len(counts):
