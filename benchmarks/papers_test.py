@@ -12,10 +12,12 @@ import pytest
 from benchmarks.spec import known_papers, load_spec
 from common.datasets import reader_of
 from common.datasets.synthetic import make_dataset
+from common.paper import load_paper
 from common.paths import REPOSITORY
 
 PAPERS = known_papers()
 BY_PAPER = [pytest.param(paper, marks=pytest.mark.xdist_group(paper)) for paper in PAPERS]  # in one process each
+OFFLINE = {"https_proxy": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9", "no_proxy": ""}
 DATA_SETS = {paper: load_spec(paper).demo_data_sets[0] for paper in PAPERS}  # the default of its train.py
 
 
@@ -54,11 +56,10 @@ def train(folder, package, *arguments, **environment):
 def run_module(folder, module, *arguments, **environment):
     clean = {key: value for key, value in os.environ.items() if key not in ("DATA_ROOT", "PYTHONPATH")}
     places = {name: str(folder / name.lower()) for name in ("REID_RUNS", "REID_DATA", "TORCH_HOME")}
-    offline = {"https_proxy": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9", "no_proxy": ""}
     return subprocess.run(
         [sys.executable, "-m", module, *map(str, arguments)],
         cwd=folder,
-        env=clean | places | offline | environment,
+        env=clean | places | OFFLINE | environment,
         capture_output=True,
         text=True,
         timeout=180,
@@ -108,6 +109,25 @@ def test_a_folder_without_a_run_of_the_paper_is_refused(copied_run, tmp_path):
     assert_one_message(run_module(place, "my_idea.evaluate", tmp_path), ["holds a run of x, not of my_idea"])
 
 
+@pytest.fixture
+def offline_main(tmp_path, monkeypatch, capsys):
+    """Run a paper's train.py in this process, offline and away from the checkout's runs and data: offline_main(paper,
+    words) returns what it printed to stderr."""
+    for name in ("REID_RUNS", "REID_DATA", "TORCH_HOME"):
+        monkeypatch.setenv(name, str(tmp_path / name.lower()))
+    for name, value in OFFLINE.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("DATA_ROOT", raising=False)
+
+    def run(paper, words):
+        with pytest.raises(SystemExit) as stop:
+            load_paper(paper).train.main(["--device", "cpu", *map(str, words)])
+        assert stop.value.code == 2
+        return capsys.readouterr().err
+
+    return run
+
+
 @pytest.mark.parametrize("paper", PAPERS)
 @pytest.mark.parametrize(
     ("arguments", "messages"),
@@ -120,20 +140,21 @@ def test_a_folder_without_a_run_of_the_paper_is_refused(copied_run, tmp_path):
     ],
     ids=["data set missing", "unknown key", "value out of range", "unknown variant", "unknown data set"],
 )
-def test_a_mistake_gives_one_message_and_exit_code_2(paper, arguments, messages, tmp_path):
-    folder = copy_paper(tmp_path, paper, paper)
+def test_a_mistake_gives_one_message_and_exit_code_2(paper, arguments, messages, tmp_path, offline_main):
     names = {"dataset": DATA_SETS[paper], "landmark": reader_of(DATA_SETS[paper]).LANDMARKS[0]}
-    messages = [message.format_map(names) if "{" in message else message for message in messages]
-    assert_one_message(train(folder, paper, *arguments), messages)
-    assert not (folder / "reid_runs").exists()
+    printed = offline_main(paper, arguments)
+    for message in messages:
+        assert (message.format_map(names) if "{" in message else message) in printed
+    assert printed.count("error:") == 1
+    assert not (tmp_path / "reid_runs").exists()
 
 
 @pytest.mark.parametrize("paper", PAPERS)
-def test_weights_that_cannot_be_fetched_are_reported_with_what_can_be_done(paper, tmp_path, tiny):
-    done = train(
-        copy_paper(tmp_path, paper, paper), paper, "--demo", "--data-root", tiny, "--set", "pretrained=imagenet"
-    )
-    assert_one_message(done, ["pretrained: imagenet", "download.pytorch.org", "pretrained=none", "checkpoints"])
+def test_weights_that_cannot_be_fetched_are_reported_with_what_can_be_done(paper, tiny, offline_main):
+    printed = offline_main(paper, ["--demo", "--data-root", tiny, "--set", "pretrained=imagenet"])
+    assert printed.count("error:") == 1
+    for part in ("pretrained: imagenet", "download.pytorch.org", "pretrained=none", "checkpoints"):
+        assert part in printed
 
 
 def assert_one_message(done: subprocess.CompletedProcess, parts: list[str]) -> None:
