@@ -216,6 +216,11 @@ def value_of(record: Record, column: Column, row: Row) -> float | None:
     return look_up(record, column.value.format_map(defaultdict(str, row.fill)))
 
 
+def error_of(record: Record, column: Column, row: Row) -> float | None:
+    """The standard error of that number over the test people, if the record has it."""
+    return look_up(record, column.value.format_map(defaultdict(str, row.fill)) + "_error")
+
+
 def look_up(record: Record, path: str) -> float | None:
     """The number at a dotted path of a record, or None."""
     value: Any = record

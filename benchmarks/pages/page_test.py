@@ -47,6 +47,16 @@ def test_mean_deviation_and_number_of_seeds_are_those_of_a_calculation_by_hand(m
     assert any("AP estimator of our columns: `step`" in line for line in lines)
 
 
+def test_the_standard_error_over_the_test_people_stands_with_its_score(make_record, committed):
+    records = [make_record("full", seed, 0.6) for seed in range(2)]
+    for record, error in zip(records, (0.01, 0.02), strict=True):
+        record.scores["mAP_error"] = error
+    lines = render_document(committed(records), SPEC.document("table2"))
+    assert cells(lines, "NDMF-Net (ours)")[3:] == ["80.0 ± 0.0 (n=2)", "60.0 ± 0.0 (n=2, se 1.5)"]
+    lines = render_document(committed(records[1:]), SPEC.document("table2"))
+    assert cells(lines, "NDMF-Net (ours)")[3:] == ["80.0", "60.0 (se 2.0)"]
+
+
 def test_cited_rows_carry_reference_venue_and_no_run(make_record, committed):
     lines = render_document(committed([make_record()]), SPEC.document("table2"))
     assert cells(lines, "CDNet [45] (CVPR 2021)")[1:] == ["95.1", "86.0", "–", "–"]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmarks.records import KINDS, of_kind
-from benchmarks.spec import Column, Document, Row, value_of
+from benchmarks.spec import Column, Document, Row, error_of, value_of
 from common.datasets import trial_of
 from common.runs.record import Record
 
@@ -20,6 +20,7 @@ class Summary:
     deviation: float | None  # sample standard deviation; None for one run
     count: int
     stale: str = ""  # what has changed since one of its runs, if anything
+    error: float | None = None  # standard error over the test people, mean over the runs; None where records have none
 
 
 @dataclass(frozen=True)
@@ -47,11 +48,13 @@ class Source:
         values = [value for record in records if (value := value_of(record, column, row)) is not None]
         if not values:
             return None
+        errors = [error for record in records if (error := error_of(record, column, row)) is not None]
         return Summary(
             statistics.fmean(values),
             statistics.stdev(values) if len(values) > 1 else None,
             len(values),
             next(filter(None, map(self.today.change, records)), ""),
+            statistics.fmean(errors) if errors else None,
         )
 
     def covers(self, document: Document) -> bool:

@@ -144,12 +144,15 @@ def cell(page: Page, document: Document, row: Row, column: Column, source: Sourc
 
 
 def summary_text(summary: Summary, column: Column) -> str:
-    """`60.1 ± 0.4 (n=3)`, or `60.1` for one run; counts are printed without a deviation."""
+    """`60.1 ± 0.4 (n=3, se 1.2)`, or `60.1 (se 1.2)` for one run; counts are printed without either."""
     factor = UNITS[column.unit][0]
-    text = column.text(summary.mean * factor)
-    if summary.deviation is None or column.unit == "count":
-        return text
-    return f"{text} ± {column.text(summary.deviation * factor)} (n={summary.count})"
+    text, notes = column.text(summary.mean * factor), []
+    if summary.deviation is not None and column.unit != "count":
+        text += f" ± {column.text(summary.deviation * factor)}"
+        notes.append(f"n={summary.count}")
+    if summary.error is not None:
+        notes.append(f"se {column.text(summary.error * factor)}")
+    return f"{text} ({', '.join(notes)})" if notes else text
 
 
 def difference_cell(document: Document, row: Row, column: Column, source: Source) -> str:

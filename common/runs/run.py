@@ -32,6 +32,8 @@ from .record import Data, Machine, Record, read_record, write_record
 from .settings import settings_dict, settings_hash
 from .source import source_hash
 
+SHOWN = {"mAP": "mAP", "rank1": "Rank-1"}  # when a run ends
+
 
 @dataclass
 class History:
@@ -199,7 +201,8 @@ class Run:
             if self.history.log:
                 training_curves(self.history.log, self.directory / "curves.png")
             self._write_record(scores, model_size, evaluate_seconds)
-            print(f"{self.directory.name}: mAP {scores['mAP']:.1%}  Rank-1 {scores['rank1']:.1%}  ({self.directory})")
+            found = [f"{title} {scores[name]:.1%}{_error(scores, name)}" for name, title in SHOWN.items()]
+            print(f"{self.directory.name}: {'  '.join(found)}  ({self.directory})")
         distributed.barrier()
 
     def _write_record(self, scores: dict[str, Any], model_size: dict[str, int], evaluate_seconds: float) -> Record:
@@ -224,3 +227,7 @@ class Run:
             machine=Machine(**describe_machine(self.device, self.precision, distributed.world_size())),
             log=tuple(self.history.log),
         )
+
+
+def _error(scores: dict[str, Any], name: str) -> str:
+    return f" (se {scores[f'{name}_error']:.1%})" if f"{name}_error" in scores else ""
