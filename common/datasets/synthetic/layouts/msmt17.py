@@ -18,7 +18,7 @@ SIZES = {  # the training images include val
     "demo": Size(200, 1400, 250, 750, 2500, 0, 0, 0),
     "full": Size(1041, 32_621, 3060, 11_659, 82_161, 0, 0, 0),
 }
-VAL = {"tiny": 8, "demo": 140, "full": 2_373}
+VAL = {"tiny": 8, "demo": 260, "full": 2_373}
 
 _FOLDERS = {"train": "mask_train_v2", "val": "mask_train_v2", "query": "mask_test_v2", "gallery": "mask_test_v2"}
 _TIMES = ("morning", "noon", "afternoon")
