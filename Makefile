@@ -43,7 +43,7 @@ help:
 	@echo "make check-data       list the data sets found, their counts checked against the published ones"
 	@echo "make synthetic        generate the synthetic pedestrians (done automatically when needed)"
 	@echo "make speed            speed and memory of training, data path, scoring and re-ranking (10 minutes)"
-	@echo "make start            learn the demo's starting weights again, about an hour"
+	@echo "make start            learn the demo's starting weights again, about an hour; interrupted, it resumes"
 	@echo "make setup            create .venv and install requirements.txt (done automatically when needed)"
 	@echo
 	@echo "Variables, as in: make reproduce-ndmf SCOPE=all SEEDS=\"0 1 2\""
@@ -117,4 +117,4 @@ speed: $(READY)
 	@$(INTERPRETER) -m benchmarks speed
 
 start: $(READY)
-	@$(INTERPRETER) -m benchmarks start
+	@$(INTERPRETER) -m benchmarks start --device $(DEVICE) $(if $(call given,$(FORCE)),--force,--resume)

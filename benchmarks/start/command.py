@@ -92,7 +92,7 @@ def main(arguments: argparse.Namespace) -> int:
         "mean_accuracy": means(table),
         "accuracy": table,
         "seconds": {"draw": round(drawing, 1), "train": round(progress.seconds, 1)},
-        "images_per_second": round(training.steps * training.batch / progress.seconds, 1),
+        "images_per_second": round(training.steps * min(training.batch, len(images.pixels)) / progress.seconds, 1),
         "machine": describe_machine(device, devices.select_precision("auto", device)),
         **source_commit(),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -104,9 +104,9 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def _discard_other_images(folder: Path, identity: dict) -> None:
-    """Remove images that were drawn for other options or by another generator."""
+    """Remove images that were drawn with other options, by another generator or by other source code."""
     mark = folder / "drawn.json"
-    wanted = json.dumps({key: identity[key] for key in ("drawn", "generator_version")})
+    wanted = json.dumps({key: identity[key] for key in identity if key != "training"})
     if not mark.is_file() or mark.read_text() != wanted:
         for file in folder.glob("*.npy"):
             file.unlink()

@@ -45,7 +45,7 @@ class Drawn:
 
     def __post_init__(self) -> None:
         if min(self.worlds, self.persons, self.frames, self.test_persons) < 1 or self.worlds >= len(START_WORLDS):
-            raise UserError(f"there are at most {len(START_WORLDS) - 1} worlds, and at least one of everything: {self}")
+            raise UserError(f"--worlds is from 1 to {len(START_WORLDS) - 1}, the other numbers are at least 1: {self}")
 
     def people(self, *, test: bool) -> list[tuple[int, int]]:
         """(world, person) of everybody to learn from, or to test on."""
