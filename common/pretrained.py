@@ -43,8 +43,9 @@ def weights_hash(pretrained: str) -> str | None:
     `none`. UserError: the file is missing or, of `synthetic`, not the one in its record."""
     if pretrained in ("imagenet", "none"):
         return None
-    file = _checked_synthetic_file() if pretrained == "synthetic" else _existing(Path(pretrained).expanduser())
-    return sha256_of(file)[:12]
+    if pretrained == "synthetic":
+        return _checked_synthetic_file()[1][:12]
+    return sha256_of(_existing(Path(pretrained).expanduser()))[:12]
 
 
 def synthetic_file() -> Path:
@@ -75,18 +76,20 @@ def _synthetic_weights(name: str) -> dict[str, Tensor]:
             f"pretrained: synthetic has weights of {SYNTHETIC_BACKBONE} only, and the backbone is {name}: take "
             f"--set backbone={SYNTHETIC_BACKBONE}, or other weights (--set pretrained=imagenet, none or FILE)"
         )
-    return torch.load(_checked_synthetic_file(), map_location="cpu", weights_only=True)
+    return torch.load(_checked_synthetic_file()[0], map_location="cpu", weights_only=True)
 
 
-def _checked_synthetic_file() -> Path:
+def _checked_synthetic_file() -> tuple[Path, str]:
+    """The file and its SHA-256, which is that of its record."""
     file = synthetic_file()
     record = read_json(file.with_suffix(".json"))
     for needed in (file, file.with_suffix(".json")):
         if not needed.is_file():
             raise UserError(f"pretrained: synthetic needs {needed}, which is missing: {RESTORE}")
-    if sha256_of(file) != record["sha256"]:
+    digest = sha256_of(file)
+    if digest != record["sha256"]:
         raise UserError(f"pretrained: {file} is damaged, as its SHA-256 is not the one in its record: {RESTORE}")
-    return file
+    return file, digest
 
 
 def _existing(file: Path) -> Path:
