@@ -59,6 +59,7 @@ class Run:
     resume: bool = False
     force: bool = False
     program: str = "train"  # the module of the paper's folder that trains it
+    weights: str | None = None  # pretrained.weights_hash of those that it starts from
     history: History = field(default_factory=History)
     training_ended: float = field(default_factory=time.monotonic)
 
@@ -111,20 +112,22 @@ class Run:
             "data_fingerprint": self.dataset.fingerprint,
             "seed": self.seed,
             "source_hash": self._source_hash,
-        }
+        } | ({"weights": self.weights} if self.weights else {})
 
     def state(self) -> str:
-        """`new`, `interrupted`, `finished`, `stale` (finished with other source code) or `different` (another run)."""
+        """`new`, `interrupted`, `finished`, `stale` (finished with other source code or from other starting weights)
+        or `different` (another run)."""
         there = read_json(self.directory / "run.json")
         if there is None:
             return "new"
         asked = self.identity()
-        if any(there.get(key) != asked[key] for key in asked if key != "source_hash"):
+        changed = {key for key in asked if there.get(key) != asked[key]} - {"source_hash"}
+        if changed - {"weights"}:
             return "different"
         record = read_record(self.directory / "result.json")
         if record is None:
-            return "interrupted"
-        return "finished" if record.source_hash == asked["source_hash"] else "stale"
+            return "different" if changed else "interrupted"
+        return "finished" if record.source_hash == asked["source_hash"] and not changed else "stale"
 
     def begin(self) -> None:
         """Create the directory, or resume in it, and keep other processes out of it until this one ends.
@@ -141,8 +144,8 @@ class Run:
                 shutil.rmtree(self.directory)
         elif state == "different":
             raise UserError(
-                f"{self.directory} holds a run of another paper, config, seed or data set: name another --run-dir, "
-                "or replace it with --force"
+                f"{self.directory} holds a run of another paper, config, seed or data set, or from other starting "
+                "weights: name another --run-dir, or replace it with --force"
             )
         elif state in ("finished", "stale"):
             print(f"{self.directory} is finished already (--force trains it again)", file=sys.stderr)
@@ -220,6 +223,7 @@ class Run:
             config_hash=settings_hash(self.settings),
             unmodified_config=not self.overridden,
             source_hash=self._source_hash,
+            weights=self.weights,
             data=Data.of(self.dataset),
             model=model_size,
             seconds={"train": round(seconds, 1), "evaluate": round(evaluate_seconds, 1)},
