@@ -12,7 +12,8 @@ it is the limit.
 
 import statistics
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,9 +68,19 @@ def losses(subject: Subject) -> dict[str, Any]:
     difference and limit are those of the step that comes nearest to its limit, or exceeds it most.
     """
     on_cpu, on_device = (first_losses(subject, device) for device in (CPU, str(subject.device)))
-    with torch.backends.mkldnn.flags(enabled=False, allow_tf32=False):
+    with torchs_own_convolutions():
         rounded = first_losses(subject, CPU)
     return compared_losses(on_cpu, on_device, rounded)
+
+
+@contextmanager
+def torchs_own_convolutions() -> Iterator[None]:
+    """In place of oneDNN's, on the CPU."""
+    before, *_ = torch.backends.mkldnn.set_flags(_enabled=False, _fp32_precision=None)
+    try:
+        yield
+    finally:
+        torch.backends.mkldnn.set_flags(_enabled=before, _fp32_precision=None)
 
 
 def compared_losses(on_cpu: np.ndarray, on_device: np.ndarray, rounded: np.ndarray) -> dict[str, Any]:

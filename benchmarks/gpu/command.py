@@ -110,7 +110,7 @@ class Check:
         self.results = read_results(self.file) or Results(machine={})
         self.results.machine = machine | {"driver": driver_version()}
         self.results.commit, self.results.uncommitted_changes = source_commit().values()
-        self.settings = {paper: self.subject_in(self.runs, paper).settings_hashes() for paper in known_papers()}
+        self.settings: dict[str, list[str]] = {}
         self.forget_what_changed()
 
     def run(self, parts: Sequence[str]) -> list[str]:
@@ -162,7 +162,13 @@ class Check:
 
     def subject(self, paper: str) -> Subject:
         """Its runs are resumed only by the same source."""
-        return self.subject_in(self.runs / f"{hash_of(f'{paper}.train')}-{self.settings[paper][0]}", paper)
+        return self.subject_in(self.runs / f"{hash_of(f'{paper}.train')}-{self.settings_of(paper)[0]}", paper)
+
+    def settings_of(self, paper: str) -> list[str]:
+        """Hashes, computed once."""
+        if paper not in self.settings:
+            self.settings[paper] = self.subject_in(self.runs, paper).settings_hashes()
+        return self.settings[paper]
 
     def subject_in(self, folder: Path, paper: str) -> Subject:
         return Subject(spec_of(paper), self.device, folder, self.scale)
@@ -172,7 +178,7 @@ class Check:
         found = {
             "source": hash_of(f"{paper}.train"),
             "measured_by": hash_of(PARTS[part].__name__),
-            "settings": self.settings[paper],
+            "settings": self.settings_of(paper),
             "gpu": self.results.machine["gpu"],
             "torch": torch.__version__,
         }
