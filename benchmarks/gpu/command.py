@@ -176,9 +176,10 @@ class Check:
     def identity(self, paper: str, part: str, what: str) -> dict[str, Any]:
         """What a measurement depends on: if all of it is equal, the measurement is kept."""
         found = {
-            "source": hash_of(f"{paper}.train"),
+            "source": [hash_of(f"{paper}.{program}") for program in ("train", "evaluate")],
             "measured_by": hash_of(PARTS[part].__name__),
             "settings": self.settings_of(paper),
+            "on_gpu": spec_of(paper).on_gpu.model_dump(exclude={"note"}),
             "gpu": self.results.machine["gpu"],
             "torch": torch.__version__,
         }

@@ -1,6 +1,7 @@
 """What `make gpu` has measured: `runs/gpu/<GPU>.json`, written after every measurement, from which it resumes."""
 
 import re
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from common.errors import UserError
 from common.files import read_json, write_text
-from common.paths import REPOSITORY
+from common.paths import REPOSITORY, data_folder, runs_folder
 
 LONGEST_MESSAGE = 300  # characters
 
@@ -73,6 +74,7 @@ def slug(name: str) -> str:
 def message_of(error: Exception) -> str:
     """An error in one line that names no folder of this machine."""
     first = next((line.strip() for line in str(error).split("\n") if line.strip()), "")
-    for folder, name in ((REPOSITORY, "."), (Path.home(), "~")):
+    places = {runs_folder(): "runs", data_folder(): "data", REPOSITORY: ".", Path.home(): "~"}
+    for folder, name in (places | {Path(tempfile.gettempdir()): "tmp"}).items():
         first = first.replace(str(folder), name)
     return f"{type(error).__name__}: {first}"[:LONGEST_MESSAGE]

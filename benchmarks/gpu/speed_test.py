@@ -71,3 +71,15 @@ def test_an_epoch_is_trained_and_evaluated(make_subject):
     found = epoch.epoch(make_subject("ndmf_net", identities_per_batch=2, num_parts=4))
     assert found["images"] == 32 and found["train_seconds"] > 0 and found["evaluate_seconds"] > 0
     assert found["size"] == "resnet18, 64x32" and found["decode_seconds"] >= 0
+
+
+def test_real_data_are_never_measured(monkeypatch, tmp_path):
+    opened = []
+    monkeypatch.setenv("DATA_ROOT", str(tmp_path / "real"))
+    monkeypatch.setenv("REID_DATA", str(tmp_path / "data"))
+    monkeypatch.setattr(subject, "open_dataset", lambda name, size: opened.append((name, size)))
+    case = subject.Subject(subject.spec_of("dfw_crossmodal"), torch.device("cuda", 1), tmp_path)
+    words = case.words(demo=False, size="full", num_epochs=1)
+    assert words[words.index("--data-root") + 1] == str(tmp_path / "data" / "synthetic" / "full")
+    assert words[words.index("--device") + 1] == "cuda:1" and words[-1] == "num_epochs=1" and "--demo" not in words
+    assert opened == [("sysu_mm01", "full")]  # generated where it is missing
