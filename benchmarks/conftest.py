@@ -4,6 +4,7 @@ import copy
 
 import pytest
 
+from benchmarks.spec import known_papers
 from common.runs.record import Record
 
 RECORD = {
@@ -86,3 +87,11 @@ def write_run():
         return directory
 
     return write
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory):
+    """A folder with every synthetic data set that the tests on a pretend GPU read, at tiny size."""
+    from benchmarks.gpu_runs import make_data
+
+    return make_data(tmp_path_factory.mktemp("data"), known_papers(), "regdb", "coco_keypoints")
