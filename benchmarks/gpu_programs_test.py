@@ -46,10 +46,11 @@ def test_phase_0_of_fgsam_learns_from_photographs(tiny_data, tmp_path, capsys, s
     assert "of the image's height" in printed[0] and printed[1] == printed[0].replace("cpu:", "gpu:")
 
 
-def detector(images):
+def detect(device, images):
     """In the place of Keypoint R-CNN: two people in each image, whose joints depend on it."""
     found = []
     for image in images:
+        assert image.device == device
         places = image.mean((1, 2)) * torch.arange(1, 18, device=image.device)[:, None]  # (17, 3)
         certain = places[:, 0] - places[:, 0].mean()
         people = {"keypoints": [places, places + 20], "keypoints_scores": [certain, -certain]}
@@ -63,10 +64,9 @@ def test_poses_are_extracted(tiny_data, tmp_path, small):
     for device in ("cpu", GPU):
         root = tmp_path / device[:3]
         shutil.copytree(tiny_data / "market1501", root / "market1501")
-        small.setattr(extract_poses, "keypoint_rcnn", lambda device: detector)
+        small.setattr(extract_poses, "keypoint_rcnn", lambda device: functools.partial(detect, device))
         with PretendGPU():
-            words = ["--dataset", "market1501", "--data-root", str(root), "--device", device, "--force"]
-            extract_poses.main(words)
+            extract_poses.main(["--data-root", str(root), "--device", device, "--force"])
         written.append((root / "market1501" / "poses.json").read_text())
     assert written[0] == written[1] != (tiny_data / "market1501" / "poses.json").read_text()
 

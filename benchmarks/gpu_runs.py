@@ -11,7 +11,7 @@ import pytest
 from torch import nn
 
 from benchmarks.pretend_gpu import PretendGPU
-from benchmarks.spec import load_spec
+from benchmarks.spec import known_papers, load_spec
 from common import samplers
 from common.datasets import reader_of
 from common.datasets.synthetic import make_dataset
@@ -21,7 +21,7 @@ from common.visualize import sheets
 
 STEPS = 2  # of an epoch
 GPU = "cuda:0"
-SMALL = ["height=64", "width=32"]  # settings of every paper, and more of each
+SMALL = ["height=64", "width=32"]  # settings of every paper, and more of each paper that is tested
 PAIRS = ["identities_per_batch=2", "images_per_identity=2"]
 POSE_NET = ["pose_epochs=1", "pose_batch=4", "pose_image_height=64", "pose_image_width=32", "pose_width_factor=0.1"]
 SMALL_OF = {
@@ -31,20 +31,21 @@ SMALL_OF = {
     "mutual_attention": ["pairs_per_batch=4"],
     "ndmf_net": [*PAIRS, "num_parts=4", "ndem=false"],  # a CPU's library computes its LSTM in another order
 }
+PAPERS = [paper for paper in known_papers() if paper in SMALL_OF]
 
 
 def command_line(paper: str, data: Path, directory: Path, *sets: str, variant: str = "full", device: str = "cpu"):
     """Of a paper's train.py: one epoch (of each phase) in float32, unless `sets`, NAME=VALUE, say otherwise."""
     places = ["--data-root", str(data), "--run-dir", str(directory)]
-    settings = ["num_epochs=1", "precision=fp32", *SMALL, *SMALL_OF.get(paper, PAIRS), *sets]
+    settings = ["num_epochs=1", "precision=fp32", *SMALL, *SMALL_OF[paper], *sets]
     return ["--demo", *places, "--variant", variant, "--device", device, "--set", *settings]
 
 
-def make_data(root: Path, papers: list[str], *more: str) -> Path:
-    """The synthetic data set of each paper's demo, and `more`, at tiny size in `root`."""
-    for name in {*(reader_of(load_spec(paper).demo_data_sets[0]).NAME for paper in papers), *more}:
+def make_data(root: Path) -> None:
+    """Every data set that these tests read, at tiny size."""
+    demos = (reader_of(load_spec(paper).demo_data_sets[0]).NAME for paper in PAPERS)
+    for name in {*demos, "regdb", "coco_keypoints"}:
         make_dataset(root / name, like=name, size="tiny", processes=1)
-    return root
 
 
 @contextmanager

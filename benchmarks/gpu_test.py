@@ -28,8 +28,9 @@ def test_what_a_gpu_refuses_is_refused():
             torch.stack([on_gpu.sum(), on_cpu.sum()])
         with pytest.raises(RuntimeError, match="one device"):
             on_cpu.sum().add_(on_gpu.sum())
-        with pytest.raises(RuntimeError, match="before they have arrived"):
-            on_gpu.to("cpu", non_blocking=True)
+        for mode in (torch.no_grad, torch.inference_mode):
+            with mode(), pytest.raises(RuntimeError, match="before they have arrived"):
+                on_gpu.to("cpu", non_blocking=True)
         assert (on_gpu + 1).device == torch.device("cuda", 0) and (on_gpu * on_cpu.sum()).cpu().tolist() == [3, 3, 3]
 
 
@@ -43,7 +44,8 @@ def test_waits_are_counted_where_they_happen():
         values[values > 7]
         values.cpu()
         torch.ones(2).to("cuda:0")
-        assert sum(gpu.waits.values()) == 5
+        torch.cuda.synchronize()
+        assert sum(gpu.waits.values()) == 6
         assert all("gpu_test.py" in line for _, line in gpu.waits)
 
 
@@ -74,6 +76,14 @@ def test_the_lstms_of_ndmf_net_need_no_wait():
         before = sum(gpu.waits.values())
         model(images).feature.sum().backward()
         assert sum(gpu.waits.values()) == before
+
+
+def test_inference_mode_has_the_same_waits():
+    with PretendGPU() as gpu, torch.inference_mode():
+        values = torch.ones(2).to("cuda:0")
+        assert (values + 1).to(values.device, torch.float64).cpu().tolist() == [2, 2]
+        assert values.to(torch.ones(2)).device.type == "cpu"
+        assert sum(gpu.waits.values()) == 3
 
 
 def test_gradients_are_those_of_the_cpu():

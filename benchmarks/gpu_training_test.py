@@ -8,9 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks.gpu_runs import GPU, command_line, small_runs, waits_between_steps
+from benchmarks.gpu_runs import GPU, PAPERS, command_line, small_runs, waits_between_steps
 from benchmarks.pretend_gpu import GPUTensor, PretendGPU
-from benchmarks.spec import known_papers, load_spec
+from benchmarks.spec import load_spec
 from common import devices
 from common.evaluation import report
 from common.paper import load_paper
@@ -19,7 +19,7 @@ from common.runs.record import Record, read_record
 
 pytestmark = pytest.mark.filterwarnings("ignore:k1 is")  # of re-ranking: tiny galleries
 
-PAPERS = [pytest.param(paper, marks=pytest.mark.xdist_group(f"gpu {paper}")) for paper in known_papers()]
+BY_PAPER = [pytest.param(paper, marks=pytest.mark.xdist_group(f"gpu {paper}")) for paper in PAPERS]
 EPOCHS = {"fgsam": 3}  # a phase each; of the others two, so that one is before the interruption and one after it
 
 
@@ -35,7 +35,7 @@ class Pair(NamedTuple):
         return read_record(self.cpu / "result.json"), read_record(self.gpu / "result.json")
 
 
-@pytest.fixture(scope="module", params=PAPERS)
+@pytest.fixture(scope="module", params=BY_PAPER)
 def trained(request, tmp_path_factory, tiny_data):
     """A Pair. On the GPU the run is interrupted after its first epoch, and resumed."""
     paper, folder = request.param, tmp_path_factory.mktemp(request.param)

@@ -2,13 +2,11 @@
 
 import pytest
 
-from benchmarks.gpu_runs import GPU, command_line, small_runs, trained_steps, waits_between_steps
+from benchmarks.gpu_runs import GPU, PAPERS, command_line, small_runs, trained_steps, waits_between_steps
 from benchmarks.pretend_gpu import PretendGPU
-from benchmarks.spec import known_papers
 from common.files import read_yaml
 from common.paths import package_folder
 
-PAPERS = known_papers()
 # Settings with code of their own, beside the variants of config.yaml.
 SETTINGS = {"ndmf_net": [("sam", ["triplet_squared=true", "bnneck=false"])]}
 PHASE_2, PHASE_3 = ["phase_epochs=[0, 1, 0]", "num_epochs=1"], ["phase_epochs=[0, 0, 1]", "num_epochs=1"]

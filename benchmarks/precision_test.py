@@ -12,13 +12,11 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from benchmarks import gpu_runs
-from benchmarks.gpu_runs import POSE_NET, command_line, small_runs, trained_steps
-from benchmarks.spec import known_papers
+from benchmarks.gpu_runs import PAPERS, POSE_NET, command_line, small_runs, trained_steps
 from common import devices
 from common.paper import load_paper
 from common.runs import open_run
 
-PAPERS = known_papers()
 HALF = (torch.bfloat16, torch.float16)
 # Exponentials, logarithms, roots, powers, norms, coordinates, Fourier transforms, and the LSTM.
 EXACT = {
@@ -41,8 +39,9 @@ VIEWS = {"float", "__get__", "__getitem__", "__iter__", "unbind", "split", "chun
 # What must be seen of each paper, so that a watch that sees nothing is noticed.
 NETWORK = {
     "dfw_crossmodal": {"pow", "normalize"},
-    "fgsam": {"fft_rfft", "fft_irfft", "sqrt", "normalize"},
+    "fgsam": {"fft_rfft", "fft_irfft", "sqrt", "softmax", "normalize"},
     "mgre": {"grid_sample", "exp", "tanh", "normalize"},
+    "mutual_attention": {"softmax"},
     "ndmf_net": {"lstm", "normalize"},
 }
 
@@ -82,7 +81,7 @@ class Watch(TorchFunctionMode):
                 finally:
                     self.place = "network"
                 terms = found.values() if isinstance(found, dict) else found
-                assert all(term.dtype == torch.float32 for term in terms)
+                assert {term.dtype for term in terms} == {torch.float32}
                 return found
 
             return call
@@ -110,17 +109,21 @@ def small(tmp_path):
 
 @pytest.mark.parametrize("paper", PAPERS)
 def test_losses_and_what_is_sensitive_in_a_network_are_float32_under_autocast(paper, tiny_data, tmp_path):
+    """In a step of training, and in what is scored."""
     module = load_paper(paper)
     sets = {"fgsam": ["phase_epochs=[0, 0, 1]", "pose_weights=none"], "ndmf_net": ["ndem=true"]}
     words = command_line(paper, tiny_data, tmp_path / "run", *sets.get(paper, []), "num_epochs=1", "precision=bf16")
-    with Watch() as watch:
+    with Watch() as watch, watch.inside(module.train, "losses"):
+        assert trained_steps(paper, words)
         run = open_run(paper, module.settings.Settings, words)
-        embed = module.evaluate.network_of(run).ready().embed
+        loaded = module.evaluate.network_of(run).ready()
         images = torch.randint(256, (2, 3, run.settings.height, run.settings.width), dtype=torch.uint8)
-        for embed_one in embed.values() if isinstance(embed, dict) else [embed]:
-            embed_one(images)
-        with watch.inside(module.train, "losses"):
-            assert trained_steps(paper, words)
+        for embed in loaded.embed.values() if isinstance(loaded.embed, dict) else [loaded.embed]:
+            embed(images)
+        if paper == "fgsam":
+            module.train.attribute_predictor(loaded.model, run)(images)
+        if paper == "mutual_attention":
+            module.train.verifier(loaded.model, run, torch.zeros(3, 1, 1))(images, images)
     watch.check()
     assert watch.network.keys() >= NETWORK.get(paper, set())
     assert watch.losses.keys() & {"cross_entropy", "log_softmax"}

@@ -184,6 +184,9 @@ class OneThread(TorchDispatchMode):
         self.waits = waits
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func.overloadpacket is torch.ops.aten.to:  # inference mode does not resolve it to the copy that it makes
+            with OneThread(self.waits):
+                return func.decompose(*args, **kwargs or {})
         return compute(func, args, kwargs or {}, self.waits)
 
 
@@ -199,13 +202,16 @@ class PretendGPU(OneThread):
             "get_device_name": "pretend GPU",
             "is_bf16_supported": capability >= (8, 0),
             "is_current_stream_capturing": False,
-            "synchronize": None,
             "_lazy_init": None,
         }
         self.patches = [mock.patch.object(torch.cuda, name, lambda *_, v=v, **__: v) for name, v in answers.items()]
+        self.patches.append(mock.patch.object(torch.cuda, "synchronize", self.synchronise))
         self.patches.append(mock.patch("torch.cuda.amp.common.amp_definitely_not_available", lambda: False))
         self.patches.append(mock.patch.object(torch.Tensor, "pin_memory", pinned))
         self.patches.append(mock.patch.object(ThreadPoolExecutor, "submit", self.submitting(ThreadPoolExecutor.submit)))
+
+    def synchronise(self, device=None) -> None:
+        self.waits["synchronize", source_line()] += 1
 
     def submitting(self, submit):
         """ThreadPoolExecutor.submit, whose threads have the GPU too."""
