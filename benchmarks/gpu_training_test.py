@@ -76,8 +76,14 @@ def test_a_step_waits_once(trained):
 
 
 def test_a_run_is_scored_again_and_re_ranked(trained, monkeypatch):
-    for figure in ("_draw_cmc", "_draw_retrieval"):  # of scores and of features, which are on the CPU
-        monkeypatch.setattr(report, figure, lambda *_: None)
+    draw, drawn = report._draw_retrieval, []
+
+    def note(search, features, path):
+        drawn.append(features)
+        draw(search, features, path)
+
+    monkeypatch.setattr(report, "_draw_cmc", lambda *_: None)
+    monkeypatch.setattr(report, "_draw_retrieval", note)
     load_run, cpu = load_paper(trained.paper).evaluate.load_run, trained.records()[0]
     on_cpu = report.evaluate_main(trained.paper, load_run, [str(trained.cpu), "--rerank", "--device", "cpu"])
     with PretendGPU():
@@ -85,6 +91,7 @@ def test_a_run_is_scored_again_and_re_ranked(trained, monkeypatch):
         assert all(isinstance(parameter, GPUTensor) for parameter in loaded.model.parameters())
         on_gpu = report.evaluate_main(trained.paper, lambda *_: loaded, [str(trained.gpu), "--rerank"])
     assert len(on_gpu) >= 2 and on_gpu == on_cpu
+    assert all(isinstance(features, GPUTensor) for features in drawn[1].values()), "scored where they were extracted"
     assert next(iter(on_gpu.values()))["mAP"] == pytest.approx(cpu.scores["mAP"], abs=1e-6)
 
 
