@@ -1,4 +1,4 @@
-"""`python -m benchmarks reproduce | publish | tables | tables-here | speed | start`; usually called by the Makefile."""
+"""`python -m benchmarks reproduce | publish | tables | tables-here | speed | gpu | start`; usually called by the Makefile."""
 
 import argparse
 import importlib
@@ -13,6 +13,7 @@ COMMANDS = {  # name -> (module with add_arguments(parser) and main(arguments), 
     "tables-here": ("benchmarks.pages.here", "render the pages of this machine's runs from what has finished"),
     "speed": ("benchmarks.speed.command", "measure training, inference, the data path, scoring and re-ranking"),
     "start": ("benchmarks.start.command", "learn the starting weights of the demo (about an hour)"),
+    "gpu": ("benchmarks.gpu.command", "check on a GPU: the same results as on a CPU, speed, one epoch of each paper"),
 }
 
 

@@ -86,3 +86,13 @@ def write_run():
         return directory
 
     return write
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory):
+    """A folder with every synthetic data set that the tests on a pretend GPU read, at tiny size."""
+    from benchmarks.gpu_runs import make_data
+
+    root = tmp_path_factory.mktemp("data")
+    make_data(root)
+    return root

@@ -1,171 +1,16 @@
-"""Every paper on a pretend GPU: the same log and scores as on the CPU, and one wait for the GPU in a step."""
+"""The pretend GPU itself, and modules on it that are tested alone."""
 
-import importlib
-import itertools
-import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 from torch import nn
 
 from benchmarks.pretend_gpu import GPUTensor, PretendGPU
-from benchmarks.spec import known_papers, load_spec
 from common import devices
-from common.datasets import reader_of
-from common.datasets.synthetic import make_dataset
-from common.evaluation import report
 from common.paper import load_paper
 from common.paths import package_folder
-from common.runs import Meter, Run, meter
-from common.runs.record import read_record
 from common.runs.settings import load_settings
-
-PAPERS = known_papers()
-SMALL = {
-    "fgsam": ["identities_per_batch=2", "pose_epochs=1"],
-    "mutual_attention": ["pairs_per_batch=4"],
-    "ndmf_net": ["identities_per_batch=2", "ndem=false"],  # a CPU's library computes its LSTM in another order
-}
-EPOCHS = {"fgsam": 3}  # a phase each
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    root = tmp_path_factory.mktemp("data")
-    for name in {reader_of(load_spec(paper).demo_data_sets[0]).NAME for paper in PAPERS}:
-        make_dataset(root / name, like=name, size="tiny", processes=1)
-    return root
-
-
-@pytest.fixture
-def one_implementation(monkeypatch):
-    """The optimiser's plain loop on both devices; on a GPU torch would take kernels that round otherwise."""
-    monkeypatch.setattr(Run, "fused", property(lambda self: False))
-    for name in ("adam", "sgd"):
-        module = sys.modules[f"torch.optim.{name}"]
-        monkeypatch.setattr(module, "_default_to_fused_or_foreach", lambda *_, **__: (False, False))
-
-
-@pytest.fixture
-def waits_of_steps(monkeypatch):
-    """waits_of_steps(gpu): from now on, how many waits there were from each step to the next of its epoch."""
-
-    def watch(gpu):
-        update, found = Meter.update, []
-
-        def counted(meter, terms, num_images):
-            update(meter, terms, num_images)
-            found.append((meter.epoch, meter.num_steps, sum(gpu.waits.values())))
-
-        monkeypatch.setattr(Meter, "update", counted)
-        return lambda: [
-            after[2] - before[2]
-            for before, after in itertools.pairwise(found)
-            if after[:2] == (before[0], before[1] + 1)
-        ]
-
-    return watch
-
-
-def arguments(paper, tiny, directory, *more):
-    words = ["--demo", "--data-root", str(tiny), "--run-dir", str(directory), *more]
-    sets = [f"num_epochs={EPOCHS.get(paper, 2)}", "precision=fp32"]
-    return [*words, "--set", *sets, *SMALL.get(paper, ["identities_per_batch=2"])]
-
-
-def without_seconds(log):
-    return [{key: value for key, value in entry.items() if key != "seconds"} for entry in log]
-
-
-@pytest.mark.parametrize("paper", PAPERS)
-@pytest.mark.filterwarnings("ignore:k1 is")
-def test_training_resuming_and_scoring_on_a_gpu_are_those_of_the_cpu(
-    paper, tiny, tmp_path, monkeypatch, one_implementation, waits_of_steps
-):
-    monkeypatch.setenv("REID_DATA", str(tmp_path / "data"))
-    monkeypatch.setenv("REID_RUNS", str(tmp_path / "runs"))
-    train, evaluate = load_paper(paper).train, load_paper(paper).evaluate
-    train.main(arguments(paper, tiny, tmp_path / "cpu", "--device", "cpu"))
-    # On the GPU the run is interrupted after its first epoch, and resumed.
-    saved = meter.write_checkpoint
-
-    def stop_after_the_first(directory, checkpoint):
-        saved(directory, checkpoint)
-        if checkpoint["epoch"] == 1 and directory == tmp_path / "gpu":
-            raise KeyboardInterrupt
-
-    words = arguments(paper, tiny, tmp_path / "gpu", "--device", "cuda:0")
-    with PretendGPU() as gpu:
-        waits = waits_of_steps(gpu)
-        with monkeypatch.context() as patch, pytest.raises(SystemExit):
-            patch.setattr(meter, "write_checkpoint", stop_after_the_first)
-            train.main(words)
-        train.main([*words, "--resume"])
-    cpu, on_gpu = (read_record(tmp_path / name / "result.json") for name in ("cpu", "gpu"))
-    assert without_seconds(on_gpu.log) == without_seconds(cpu.log)
-    assert on_gpu.scores == cpu.scores
-    assert on_gpu.machine.device == "cuda"
-    assert len(waits()) >= 4 and max(waits()) == 1, gpu.waits.most_common(10)
-
-    with PretendGPU():
-        loaded = evaluate.load_run(tmp_path / "gpu", "cuda:0")
-        assert all(isinstance(parameter, GPUTensor) for parameter in loaded.model.parameters())
-        again = [str(tmp_path / "gpu"), "--rerank", "--device", "cuda:0"]
-        found = report.evaluate_main(paper, evaluate.load_run, again)
-    assert next(iter(found.values()))["mAP"] == pytest.approx(cpu.scores["mAP"], abs=1e-6)
-
-
-def ndmf_net(device):
-    schema, folder = load_paper("ndmf_net").settings.Settings, package_folder("ndmf_net")
-    settings = load_settings(schema, folder, dataset="market1501", demo=True, variant="full", overrides={})
-    return importlib.import_module("ndmf_net.model").NDMFNet(5, settings).to(device)
-
-
-def test_the_lstms_of_ndmf_net_need_no_wait():
-    with PretendGPU() as gpu:
-        model, images = ndmf_net("cuda:0"), torch.randn(2, 3, 128, 64).to("cuda:0")
-        model(images).feature.sum().backward()  # constants are copied
-        before = sum(gpu.waits.values())
-        model(images).feature.sum().backward()
-        assert sum(gpu.waits.values()) == before
-
-
-def test_the_lstm_and_what_else_needs_it_run_in_float32_under_autocast():
-    model = ndmf_net("cpu")
-    seen = {}
-
-    def note(name):
-        def hook(module, inputs, output):
-            seen[name] = (output[0] if isinstance(output, tuple) else output).dtype
-
-        return hook
-
-    for name, module in model.named_modules():
-        if isinstance(module, nn.LSTM | nn.Conv2d):
-            module.register_forward_hook(note(name))
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        model(torch.randn(2, 3, 128, 64))
-    assert seen["dependency1.lstm"] == seen["dependency3.lstm"] == torch.float32
-    assert seen["backbone.layer4.1.conv2"] == torch.bfloat16
-
-
-def test_a_run_that_was_trained_in_another_precision_is_not_resumed(tiny, tmp_path, monkeypatch, capsys):
-    monkeypatch.setenv("REID_DATA", str(tmp_path / "data"))
-    train = load_paper("ndmf_net").train
-    words = ["--demo", "--variant", "baseline", "--data-root", str(tiny), "--run-dir", str(tmp_path / "run")]
-    words += ["--device", "cpu", "--set", "num_epochs=1"]
-    monkeypatch.setattr(devices, "select_precision", lambda setting, device: "fp32")
-    train.main(words)
-    (tmp_path / "run" / "result.json").unlink()
-    monkeypatch.setattr(devices, "select_precision", lambda setting, device: "bf16")
-    with pytest.raises(SystemExit) as stop:
-        train.main([*words, "--resume"])
-    assert stop.value.code == 2
-    message = capsys.readouterr().err
-    assert "was trained in fp32" in message and "precision: auto is bf16 on this device" in message
-
-
-# ------------------------------------------------------------------ the pretend GPU itself
 
 
 def test_what_a_gpu_refuses_is_refused():
@@ -179,6 +24,13 @@ def test_what_a_gpu_refuses_is_refused():
             on_cpu[torch.zeros(1, dtype=torch.int64, device="cuda:0")]
         with pytest.raises(RuntimeError, match="the generator is on cpu"):
             torch.rand(2, device="cuda:0", generator=torch.Generator())
+        with pytest.raises(RuntimeError, match="one device"):
+            torch.stack([on_gpu.sum(), on_cpu.sum()])
+        with pytest.raises(RuntimeError, match="one device"):
+            on_cpu.sum().add_(on_gpu.sum())
+        for mode in (torch.no_grad, torch.inference_mode):
+            with mode(), pytest.raises(RuntimeError, match="before they have arrived"):
+                on_gpu.to("cpu", non_blocking=True)
         assert (on_gpu + 1).device == torch.device("cuda", 0) and (on_gpu * on_cpu.sum()).cpu().tolist() == [3, 3, 3]
 
 
@@ -192,8 +44,46 @@ def test_waits_are_counted_where_they_happen():
         values[values > 7]
         values.cpu()
         torch.ones(2).to("cuda:0")
-        assert sum(gpu.waits.values()) == 5
+        torch.cuda.synchronize()
+        assert sum(gpu.waits.values()) == 6
         assert all("gpu_test.py" in line for _, line in gpu.waits)
+
+
+def test_a_checkpoint_of_the_gpu_is_loaded_elsewhere_only_with_a_map_location(tmp_path):
+    with PretendGPU():
+        torch.save({"weight": torch.ones(3, device="cuda:0")}, tmp_path / "gpu.pth")
+        torch.save({"weight": torch.ones(3)}, tmp_path / "cpu.pth")
+        assert torch.load(tmp_path / "gpu.pth")["weight"].tolist() == [1, 1, 1]
+    with pytest.raises(RuntimeError, match="map_location"):
+        torch.load(tmp_path / "gpu.pth")
+    for name, location in (("gpu.pth", "cpu"), ("cpu.pth", None)):
+        assert torch.load(tmp_path / name, map_location=location)["weight"].tolist() == [1, 1, 1]
+
+
+def test_threads_of_a_pool_have_the_gpu_too():
+    with PretendGPU() as gpu, ThreadPoolExecutor(1) as pool:
+        (found,) = pool.map(lambda values: values.to("cuda:0") + 1, [torch.ones(2)])
+        assert isinstance(found, GPUTensor) and sum(gpu.waits.values()) == 1
+
+
+def test_the_lstms_of_ndmf_net_need_no_wait():
+    paper = load_paper("ndmf_net")
+    schema, folder = paper.settings.Settings, package_folder("ndmf_net")
+    settings = load_settings(schema, folder, dataset="market1501", demo=True, variant="full", overrides={})
+    with PretendGPU() as gpu:
+        model, images = paper.module("model").NDMFNet(5, settings).to("cuda:0"), torch.randn(2, 3, 128, 64).to("cuda:0")
+        model(images).feature.sum().backward()  # constants are copied
+        before = sum(gpu.waits.values())
+        model(images).feature.sum().backward()
+        assert sum(gpu.waits.values()) == before
+
+
+def test_inference_mode_has_the_same_waits():
+    with PretendGPU() as gpu, torch.inference_mode():
+        values = torch.ones(2).to("cuda:0")
+        assert (values + 1).to(values.device, torch.float64).cpu().tolist() == [2, 2]
+        assert values.to(torch.ones(2)).device.type == "cpu"
+        assert sum(gpu.waits.values()) == 3
 
 
 def test_gradients_are_those_of_the_cpu():

@@ -143,6 +143,17 @@ class RealDataCost(Strict):
     disk_gb_per_run: float = Field(gt=0)
 
 
+class OnGPU(Strict):
+    """What `make gpu` must know of a paper. set: settings with which every step trains the final network, without
+    trainings before; without_dropout: settings that turn dropout off; images_per_sample: 2 if batches count pairs;
+    note: what the page says about it."""
+
+    set: dict[str, Any] = {}
+    without_dropout: dict[str, Any] = {}
+    images_per_sample: Annotated[int, Field(gt=0)] = 1
+    note: str = ""
+
+
 class PaperSpec(Strict):
     """One paper: its folder's name, its documents, and its name on the pages."""
 
@@ -156,6 +167,7 @@ class PaperSpec(Strict):
     headline: str = ""  # the document whose rows the project's README shows; default: the first
     demo_data_sets: tuple[str, ...] = ()  # on which the demo runs without SCOPE=all; default: the first document's
     real_data_cost: RealDataCost | None = None
+    on_gpu: OnGPU = OnGPU()
 
     @model_validator(mode="before")
     @classmethod

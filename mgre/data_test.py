@@ -101,6 +101,8 @@ def test_weights_are_chosen_on_the_identities_held_out(dataset, tmp_path, capsys
     assert len(chosen["feature_weights"]) == 4 and 0 <= chosen["validation_mAP"] <= 1
     assert "--feature-weights" in capsys.readouterr().out
     assert load_run(run, "cpu", [0.1, 0.2, 0.3, 0.4]).model.feature_weights == [0.1, 0.2, 0.3, 0.4]
+    with pytest.raises(UserError, match="--feature-weights: weights of 0 or more"):
+        load_run(run, "cpu", [0.1, -0.2, 0.3, 0.4])
     scores = json.loads((run / "result.json").read_text())["scores"]
     assert set(scores["stage_weight"]) == {"stage1", "stage2", "stage3", "stage4"}
     assert list(scores["stage_weight"]["stage1"]) == [*(f"0_{tenth}" for tenth in range(1, 10)), "1_0"]

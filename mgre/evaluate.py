@@ -4,6 +4,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+from common.errors import UserError
 from common.evaluation import LoadedRun
 from common.evaluation.report import evaluate_main
 from common.runs import Run, reopen_run
@@ -14,7 +15,12 @@ from .train import embedder
 
 
 def network_of(run: Run, feature_weights: list[float] | None = None) -> LoadedRun:
-    """The network of a run as it is built, from no pretrained weights, with its own lambda^F or these four."""
+    """The network of a run as it is built, from no pretrained weights, with its own lambda^F or these four.
+
+    UserError: a weight is negative.
+    """
+    if feature_weights and min(feature_weights) < 0:
+        raise UserError(f"--feature-weights: weights of 0 or more, got {feature_weights}")
     settings = replace(run.settings, pretrained="none", feature_weights=feature_weights or run.settings.feature_weights)
     subset, _ = run.dataset.hold_out(settings.validation_identities)
     model = MGRe(subset.num_identities, settings)

@@ -91,8 +91,9 @@ def train(run: Run, subset: Subset, joints: Tensor | None) -> MGRe:
             images, own_joints = augmented(images, own_joints, settings, generator)
             targets = known = given_boxes = None
             if own_joints is not None:
-                targets, known = (run.to_device(part) for part in target_boxes(own_joints))
-                given_boxes = boxes_from_poses(targets, known) if settings.pose_boxes else None
+                found = target_boxes(own_joints)
+                targets, known = (run.to_device(part) for part in found)
+                given_boxes = run.to_device(boxes_from_poses(*found)) if settings.pose_boxes else None
             with run.autocast():
                 output = network(images, given_boxes)
             terms = losses(output, Batch(run.to_device(labels[indices]), targets, known), settings)

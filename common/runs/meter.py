@@ -5,8 +5,8 @@ import math
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -26,7 +26,11 @@ class Meter:
     """Call `update` after every step and `finish_epoch` after every epoch, then `close`.
 
     num_epochs: in all; images_per_epoch: for the progress bar; last_epoch: the last finished epoch.
+    observers: for measurements of whole trainings from outside (benchmarks/gpu); no paper knows of them. Each is called
+    after a step, as observer(meter, terms, num_images), and may end the training with an exception.
     """
+
+    observers: ClassVar[list[Callable[["Meter", dict[str, float], int], None]]] = []
 
     def __init__(self, run: Run, num_epochs: int, images_per_epoch: int, *, last_epoch: int = 0):
         self.run = run
@@ -61,6 +65,8 @@ class Meter:
         self.num_images += distributed.world_size() * num_images
         self.progress.update(distributed.world_size() * num_images)
         self.progress.set_postfix(epoch=self.epoch, loss=f"{found['loss']:.3f}", refresh=False)
+        for observer in self.observers:
+            observer(self, found, num_images)
 
     def _check_finite(self, terms: dict[str, float]) -> None:
         if not all(math.isfinite(value) for value in terms.values()):

@@ -243,6 +243,22 @@ def test_a_loss_that_is_not_finite_names_its_terms_and_the_last_good_checkpoint(
         Meter(run, 3, 8, last_epoch=1).update(broken, 4)
 
 
+def test_observers_see_every_step_and_may_end_the_training(start, monkeypatch):
+    seen = []
+
+    def observer(meter, terms, num_images):
+        seen.append((meter.epoch, meter.num_steps, terms["loss"], num_images))
+        if len(seen) == 2:
+            raise StopIteration
+
+    monkeypatch.setattr(Meter, "observers", [observer])
+    meter = Meter(start(), 3, 8)
+    meter.update({"loss": torch.tensor(2.0)}, 4)
+    with pytest.raises(StopIteration):
+        meter.update({"loss": torch.tensor(1.0)}, 3)
+    assert seen == [(1, 1, 2.0, 4), (1, 2, 1.0, 3)]
+
+
 def test_an_unwritable_directory_and_an_unusable_device_are_reported(start, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="cannot be written"):
