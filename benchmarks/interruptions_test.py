@@ -4,6 +4,6 @@ from benchmarks.interruptions import interrupt_and_compare
 
 
 def test_a_run_killed_twice_ends_as_one_never_interrupted(tmp_path):
-    hits, found = interrupt_and_compare("ndmf_net", tmp_path, kills=2, num_epochs=4, seed=1)
+    hits, found = interrupt_and_compare("ndmf_net", tmp_path, kills=2, num_epochs=3, seed=1)
     assert hits >= 1
     assert found == []

@@ -12,6 +12,7 @@ import pytest
 from benchmarks.spec import known_papers, load_spec
 from common.datasets import reader_of
 from common.datasets.synthetic import make_dataset
+from common.evaluation.report import evaluate_main
 from common.paper import load_paper
 from common.paths import REPOSITORY
 
@@ -102,11 +103,17 @@ def test_a_finished_run_is_scored_again_and_on_another_data_set(copied_run, tiny
     assert (directory / "evaluation" / f"{other}-tiny" / "scores.json").is_file()
 
 
-def test_a_folder_without_a_run_of_the_paper_is_refused(copied_run, tmp_path):
-    _, place, directory = copied_run
-    assert_one_message(run_module(place, "my_idea.evaluate", tmp_path), ["is not a run directory", str(tmp_path)])
-    (tmp_path / "run.json").write_text(json.dumps(json.loads((directory / "run.json").read_text()) | {"paper": "x"}))
-    assert_one_message(run_module(place, "my_idea.evaluate", tmp_path), ["holds a run of x, not of my_idea"])
+@pytest.mark.parametrize("paper", PAPERS)
+def test_a_folder_without_a_run_of_the_paper_is_refused(paper, tmp_path, capsys):
+    def refused():
+        with pytest.raises(SystemExit) as stop:
+            evaluate_main(paper, load_paper(paper).evaluate.load_run, [str(tmp_path)])
+        assert stop.value.code == 2
+        return capsys.readouterr().err
+
+    assert f"{tmp_path} is not a run directory" in refused()
+    (tmp_path / "run.json").write_text(json.dumps({"paper": "x"}))
+    assert f"{tmp_path} holds a run of x, not of {paper}" in refused()
 
 
 @pytest.fixture
@@ -155,13 +162,6 @@ def test_weights_that_cannot_be_fetched_are_reported_with_what_can_be_done(paper
     assert printed.count("error:") == 1
     for part in ("pretrained: imagenet", "download.pytorch.org", "pretrained=none", "checkpoints"):
         assert part in printed
-
-
-def assert_one_message(done: subprocess.CompletedProcess, parts: list[str]) -> None:
-    assert done.returncode == 2, done.stderr
-    assert done.stderr.count("error:") == 1 and "Traceback" not in done.stderr, done.stderr
-    for part in parts:
-        assert part in done.stderr
 
 
 # ------------------------------------------------------------------ one paper alone, and a new one

@@ -61,7 +61,10 @@ def write_images(folder, pixels, persons):
 def run_on(subset, directory):
     settings = settings_of(height=32, width=32, cache=False)
     dataset = SimpleNamespace(train=subset, query=subset)
-    return SimpleNamespace(dataset=dataset, settings=settings, directory=directory, device=torch.device("cpu"))
+    cpu = torch.device("cpu")
+    return SimpleNamespace(
+        dataset=dataset, settings=settings, directory=directory, device=cpu, to_device=lambda images: images.to(cpu)
+    )
 
 
 def test_the_mean_image_is_a_plain_average_over_the_training_set(tmp_path):
