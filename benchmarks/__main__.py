@@ -1,4 +1,4 @@
-"""`python -m benchmarks reproduce | publish | tables | tables-here | speed | gpu | start`; usually called by the Makefile."""
+"""`python -m benchmarks COMMAND`, where COMMAND is a key of COMMANDS; usually called by the Makefile."""
 
 import argparse
 import importlib

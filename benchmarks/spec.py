@@ -26,7 +26,7 @@ BASELINES = ("counts", "colour_histogram", "balanced_histogram")  # programs tha
 BASELINES_MODULE = "benchmarks.reproduce.baselines"
 
 # unit -> (factor from a record's number to the printed one, decimals)
-UNITS = {"%": (100, 1), "count": (1, 0), "year": (1, 0), "M": (1e-6, 2), "G": (1e-9, 2), "min": (1 / 60, 1)}
+UNITS = {"%": (100, 1), "count": (1, 0), "year": (1, 0), "M": (1e-6, 2), "G": (1e-9, 2), "min": (1 / 60, 1), "nats": (1, 2)}
 
 
 class Strict(BaseModel):
@@ -234,8 +234,11 @@ def error_of(record: Record, column: Column, row: Row) -> float | None:
 
 
 def look_up(record: Record, path: str) -> float | None:
-    """The number at a dotted path of a record, or None."""
+    """The number at a dotted path of a record, or None. `last` is the last entry of its log."""
     value: Any = record
     for key in path.split("."):
-        value = value.get(key) if isinstance(value, Mapping) else getattr(value, key, None)
+        if isinstance(value, tuple):
+            value = value[-1] if key == "last" and value else None
+        else:
+            value = value.get(key) if isinstance(value, Mapping) else getattr(value, key, None)
     return value
