@@ -26,7 +26,15 @@ BASELINES = ("counts", "colour_histogram", "balanced_histogram")  # programs tha
 BASELINES_MODULE = "benchmarks.reproduce.baselines"
 
 # unit -> (factor from a record's number to the printed one, decimals)
-UNITS = {"%": (100, 1), "count": (1, 0), "year": (1, 0), "M": (1e-6, 2), "G": (1e-9, 2), "min": (1 / 60, 1), "nats": (1, 2)}
+UNITS = {
+    "%": (100, 1),
+    "count": (1, 0),
+    "year": (1, 0),
+    "M": (1e-6, 2),
+    "G": (1e-9, 2),
+    "min": (1 / 60, 1),
+    "nats": (1, 2),
+}
 
 
 class Strict(BaseModel):
