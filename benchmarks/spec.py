@@ -231,14 +231,9 @@ def load_spec(paper: str, folder: Path = SPECS) -> PaperSpec:
         raise UserError(f"{file.name}: " + "\n       ".join(lines)) from None
 
 
-def value_of(record: Record, column: Column, row: Row) -> float | None:
-    """The row's number in a column, in the record's unit; None if the record has none."""
-    return look_up(record, column.value.format_map(defaultdict(str, row.fill)))
-
-
-def error_of(record: Record, column: Column, row: Row) -> float | None:
-    """The standard error of that number over the test people, if the record has it."""
-    return look_up(record, column.value.format_map(defaultdict(str, row.fill)) + "_error")
+def value_of(record: Record, column: Column, row: Row, ending: str = "") -> float | None:
+    """The row's number in a column, in the record's unit; None if the record has none. ending: of the path."""
+    return look_up(record, column.value.format_map(defaultdict(str, row.fill)) + ending)
 
 
 def look_up(record: Record, path: str) -> float | None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmarks.records import KINDS, of_kind
-from benchmarks.spec import Column, Document, Row, error_of, value_of
+from benchmarks.spec import Column, Document, Row, value_of
 from common.datasets import trial_of
 from common.runs.record import Record
 
@@ -48,7 +48,7 @@ class Source:
         values = [value for record in records if (value := value_of(record, column, row)) is not None]
         if not values:
             return None
-        errors = [error for record in records if (error := error_of(record, column, row)) is not None]
+        errors = [error for record in records if (error := value_of(record, column, row, "_error")) is not None]
         return Summary(
             statistics.fmean(values),
             statistics.stdev(values) if len(values) > 1 else None,
