@@ -88,6 +88,7 @@ class Row(Strict):
     venue: str | None = None
     reported: dict[str, float] = {}  # column id -> number in the column's unit; without the paper's dashes
     run: RunSpec | None = None
+    needs: dict[str, str] = {}  # settings without which a record is not of this row, as one of an earlier demo.yaml
     fill: dict[str, str] = {}  # what replaces {key} in the columns' values; nothing if absent
     only: Literal["demo", "paper"] | None = None  # the row is run only at demo size, or only at the paper's
 

@@ -99,7 +99,7 @@ def figures(page: Page, document: Document, sources: list[Source]) -> list[str]:
 
 
 def has_run(document: Document, row: Row, source: Source) -> bool:
-    return bool(row.run and source.of(row.run.label, document.data_set_of(row)))
+    return bool(row.run and source.of_row(row, document.data_set_of(row)))
 
 
 def estimator_lines(document: Document, sources: list[Source]) -> list[str]:

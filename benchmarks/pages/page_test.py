@@ -258,3 +258,12 @@ def test_a_file_that_is_not_a_record_is_named(tmp_path):
 def test_counts_over_several_records_print_once():
     column = SPEC.document("table1").columns[1]
     assert summary_text(Summary(1200.0, 0.0, 3), column) == "1,200"
+
+
+def test_a_record_without_the_settings_that_a_row_needs_is_not_of_the_row(make_record, committed):
+    records = [make_record("full", config={"pretrained": "none"})]
+    lines = render_document(committed(records), SPEC.document("start"))
+    assert cells(lines, "NDMF-Net, from the starting weights")[4:] == ["not run (a)"] * 3
+    records = [make_record("full", config={"pretrained": "synthetic"})]
+    lines = render_document(committed(records), SPEC.document("start"))
+    assert cells(lines, "NDMF-Net, from the starting weights")[4:6] == ["80.0", "60.0"]

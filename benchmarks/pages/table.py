@@ -132,7 +132,7 @@ def cell(page: Page, document: Document, row: Row, column: Column, source: Sourc
     if row.run is None or column.value is None or not row.fits(source.kind):
         return NOT_APPLICABLE
     summary = source.summary(document, row, column)
-    if summary is None and source.of(row.run.label, document.data_set_of(row, column)):
+    if summary is None and source.of_row(row, document.data_set_of(row, column)):
         return NOT_APPLICABLE  # the run exists without such a number, as a histogram without multi-query scores
     if summary is None:
         return f"not run {notes.mark(page.missing(document, source))}"
