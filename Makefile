@@ -43,7 +43,7 @@ help:
 	@echo "make check-data       list the data sets found, their counts checked against the published ones"
 	@echo "make synthetic        generate the synthetic pedestrians (done automatically when needed)"
 	@echo "make speed            speed and memory of training, data path, scoring and re-ranking (10 minutes)"
-	@echo "make start            learn the demo's starting weights again, about an hour; interrupted, it resumes"
+	@echo "make start            learn the demo's starting weights again (an hour or more); interrupted, it resumes"
 	@echo "make gpu              on a machine with a GPU: the same results as on a CPU? how fast? an epoch of each paper"
 	@echo "                      (20 minutes, resumes; PAPER=...: only those; DEVICE=cuda:1). Writes runs/gpu/"
 	@echo "make setup            create .venv and install requirements.txt (done automatically when needed)"
