@@ -26,7 +26,7 @@ REPRODUCE = $(INTERPRETER) -m benchmarks reproduce $(1) --scope $(SCOPE) --seeds
             $(if $(GPUS_PER_JOB),--gpus-per-job $(GPUS_PER_JOB)) $(if $(CPUS_PER_JOB),--cpus-per-job $(CPUS_PER_JOB)) \
             $(if $(call given,$(YES)),--yes) $(if $(call given,$(FORCE)),--force)
 
-.PHONY: help setup reproduce reproduce-ndmf reproduce-mgre reproduce-dfw reproduce-mutual reproduce-fgsam test tables tables-here check-data synthetic speed gpu
+.PHONY: help setup reproduce reproduce-ndmf reproduce-mgre reproduce-dfw reproduce-mutual reproduce-fgsam test tables tables-here check-data synthetic speed gpu start
 .DEFAULT_GOAL := help
 
 help:
@@ -43,6 +43,7 @@ help:
 	@echo "make check-data       list the data sets found, their counts checked against the published ones"
 	@echo "make synthetic        generate the synthetic pedestrians (done automatically when needed)"
 	@echo "make speed            speed and memory of training, data path, scoring and re-ranking (10 minutes)"
+	@echo "make start            learn the demo's starting weights again (an hour or more); interrupted, it resumes"
 	@echo "make gpu              on a machine with a GPU: the same results as on a CPU? how fast? an epoch of each paper"
 	@echo "                      (20 minutes, resumes; PAPER=...: only those; DEVICE=cuda:1). Writes runs/gpu/"
 	@echo "make setup            create .venv and install requirements.txt (done automatically when needed)"
@@ -116,6 +117,9 @@ synthetic: $(READY)
 
 speed: $(READY)
 	@$(INTERPRETER) -m benchmarks speed
+
+start: $(READY)
+	@$(INTERPRETER) -m benchmarks start --device $(DEVICE) $(if $(call given,$(FORCE)),--force,--resume)
 
 gpu: $(READY)
 	@$(INTERPRETER) -m benchmarks gpu $(if $(filter-out file,$(origin PAPER)),$(PAPER)) --device $(DEVICE)

@@ -1,4 +1,4 @@
-"""`python -m benchmarks reproduce | publish | tables | tables-here | speed | gpu`; usually called by the Makefile."""
+"""`python -m benchmarks COMMAND`, where COMMAND is a key of COMMANDS; usually called by the Makefile."""
 
 import argparse
 import importlib
@@ -12,6 +12,7 @@ COMMANDS = {  # name -> (module with add_arguments(parser) and main(arguments), 
     "tables": ("benchmarks.pages.command", "render the committed pages"),
     "tables-here": ("benchmarks.pages.here", "render the pages of this machine's runs from what has finished"),
     "speed": ("benchmarks.speed.command", "measure training, inference, the data path, scoring and re-ranking"),
+    "start": ("benchmarks.start.command", "learn the starting weights of the demo (an hour or more)"),
     "gpu": ("benchmarks.gpu.command", "check on a GPU: the same results as on a CPU, speed, one epoch of each paper"),
 }
 

@@ -56,6 +56,18 @@ def test_objections_say_what_is_wrong(fit):
     assert "no row of specs/ndmf_net.yaml" in publish.objections(TODAY, fit(), None)[0]
 
 
+def test_a_record_from_other_starting_weights_is_stale(fit, monkeypatch):
+    today = Today(SPEC)
+    monkeypatch.setattr("benchmarks.pages.staleness.weights_hash", {"synthetic": "a" * 12}.__getitem__)
+    started = {"config": {"pretrained": "synthetic"}}
+    assert today.change(fit(**started, weights="a" * 12)) == ""
+    assert today.change(fit(**started, weights="b" * 12)) == "starting weights"
+    assert today.change(fit(**started, weights="b" * 12, source_hash="0" * 16)) == "source code and starting weights"
+    everything = fit(**started, weights=None, source_hash="0" * 16, config_hash="0" * 16)
+    assert today.change(everything) == "source code, settings and starting weights"
+    assert today.change(fit(config={"pretrained": "imagenet"})) == ""
+
+
 def test_records_are_small_sorted_and_read_back(tmp_path, fit):
     record = fit(mAP=0.123456789)
     file = publish.publish_record(record, tmp_path)

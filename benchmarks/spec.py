@@ -26,7 +26,15 @@ BASELINES = ("counts", "colour_histogram", "balanced_histogram")  # programs tha
 BASELINES_MODULE = "benchmarks.reproduce.baselines"
 
 # unit -> (factor from a record's number to the printed one, decimals)
-UNITS = {"%": (100, 1), "count": (1, 0), "year": (1, 0), "M": (1e-6, 2), "G": (1e-9, 2), "min": (1 / 60, 1)}
+UNITS = {
+    "%": (100, 1),
+    "count": (1, 0),
+    "year": (1, 0),
+    "M": (1e-6, 2),
+    "G": (1e-9, 2),
+    "min": (1 / 60, 1),
+    "nats": (1, 2),
+}
 
 
 class Strict(BaseModel):
@@ -80,6 +88,7 @@ class Row(Strict):
     venue: str | None = None
     reported: dict[str, float] = {}  # column id -> number in the column's unit; without the paper's dashes
     run: RunSpec | None = None
+    needs: dict[str, str] = {}  # settings without which a record is not of this row, as one of an earlier demo.yaml
     fill: dict[str, str] = {}  # what replaces {key} in the columns' values; nothing if absent
     only: Literal["demo", "paper"] | None = None  # the row is run only at demo size, or only at the paper's
 
@@ -223,14 +232,17 @@ def load_spec(paper: str, folder: Path = SPECS) -> PaperSpec:
         raise UserError(f"{file.name}: " + "\n       ".join(lines)) from None
 
 
-def value_of(record: Record, column: Column, row: Row) -> float | None:
-    """The row's number in a column, in the record's unit; None if the record has none."""
-    return look_up(record, column.value.format_map(defaultdict(str, row.fill)))
+def value_of(record: Record, column: Column, row: Row, ending: str = "") -> float | None:
+    """The row's number in a column, in the record's unit; None if the record has none. ending: of the path."""
+    return look_up(record, column.value.format_map(defaultdict(str, row.fill)) + ending)
 
 
 def look_up(record: Record, path: str) -> float | None:
-    """The number at a dotted path of a record, or None."""
+    """The number at a dotted path of a record, or None. `last` is the last entry of its log."""
     value: Any = record
     for key in path.split("."):
-        value = value.get(key) if isinstance(value, Mapping) else getattr(value, key, None)
+        if isinstance(value, tuple):
+            value = value[-1] if key == "last" and value else None
+        else:
+            value = value.get(key) if isinstance(value, Mapping) else getattr(value, key, None)
     return value

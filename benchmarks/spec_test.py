@@ -135,6 +135,9 @@ def test_the_spec_has_every_reported_number_of_the_paper():
         "fig7": 2,
         "fig8": 0,
         "fig9": 0,
+        "start": 0,
+        "start_elsewhere": 0,
+        "start_maps": 0,
     }
     for name in ("table2", "table3", "table4"):
         rows = spec.document(name).rows
@@ -149,6 +152,9 @@ def test_look_up_and_print(make_record):
     assert look_up(record, "scores.mAP") is None
     assert look_up(record, "seconds.train") is None
     assert look_up(record, "nothing.at.all") is None
+    assert look_up(record, "log.last.loss") == record.log[-1]["loss"]
+    assert look_up(record, "log.last.other") is None and look_up(record, "log.first.loss") is None
+    assert look_up(record.model_copy(update={"log": ()}), "log.last.loss") is None
 
     def text(value, **settings):
         return Column(id="x", title="X", **settings).text(value)

@@ -1,12 +1,11 @@
 """torchvision's ResNets by stage, with the usual change for re-ID: the last stage can keep its resolution."""
 
-from pathlib import Path
-
 import torch
 import torchvision
 from torch import Tensor, nn
 
 from common.errors import UserError
+from common.pretrained import load_pretrained
 
 NAMES = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 
@@ -65,15 +64,13 @@ def build_resnet(name: str, *, last_stride: int, pretrained: str, ibn: bool = Fa
     """Build a ResNet by stage.
 
     name: one of NAMES. last_stride: 1 or 2, the stride of layer4's first block (its 3x3 convolution and its shortcut).
-    pretrained: "imagenet" (torchvision's IMAGENET1K_V1, downloaded once into the torch hub folder), "none", or the
-    path of a torchvision state dict. ibn: the first norm of each block of layer1, layer2 and layer3 is an
-    InstanceBatchNorm; pretrained weights are those of the network without it.
+    pretrained: "imagenet", "synthetic", "none" or a path, see pretrained.py. ibn: the first norm of each block of
+    layer1, layer2 and layer3 is an InstanceBatchNorm; pretrained weights are those of the network without it.
     """
     if name not in NAMES:
         raise UserError(f"unknown backbone '{name}'; known: {', '.join(NAMES)}")
     network = getattr(torchvision.models, name)(weights=None)
-    if pretrained != "none":
-        network.load_state_dict(_pretrained_weights(name, pretrained))
+    load_pretrained(network, name, pretrained)
     first = network.layer4[0]
     # BasicBlock strides in conv1, Bottleneck in conv2.
     strided = first.conv2 if isinstance(first, torchvision.models.resnet.Bottleneck) else first.conv1
@@ -89,26 +86,3 @@ def batch_norm_neck(size: int) -> nn.BatchNorm1d:
     neck = nn.BatchNorm1d(size)
     neck.bias.requires_grad_(False)
     return neck
-
-
-def _pretrained_weights(name: str, pretrained: str) -> dict[str, Tensor]:
-    if pretrained == "imagenet":
-        weights = torchvision.models.get_model_weights(name).IMAGENET1K_V1
-        file = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
-        try:
-            return weights.get_state_dict(progress=True, check_hash=True)
-        except (OSError, RuntimeError) as error:
-            raise UserError(
-                f"pretrained: imagenet needs {weights.url}, and it could not be fetched ({error}).\n"
-                f"       Fetch it on a machine that can and put it at {file},\n"
-                f"       or give its path (--set pretrained=FILE), or train from scratch (--set pretrained=none)"
-            ) from None
-    file = Path(pretrained).expanduser()
-    if not file.is_file():
-        raise UserError(f"pretrained: no file {file}. Give 'imagenet', 'none' or the path of a torchvision state dict")
-    try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
-        getattr(torchvision.models, name)(weights=None).load_state_dict(state)
-    except Exception as error:  # whatever is wrong with the file, the user needs its name and what was expected
-        raise UserError(f"pretrained: {file} is not a torchvision state dict of {name}: {error}") from None
-    return state

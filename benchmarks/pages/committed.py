@@ -126,5 +126,5 @@ def coverage(document: Document, source, figures: Path) -> str:
     runs = [(row, dataset) for row, dataset in document.runs() if row.fits(source.kind)]
     if not runs:
         return "–"
-    done = sum(bool(source.of(row.run.label, dataset)) for row, dataset in runs)
+    done = sum(bool(source.of_row(row, dataset)) for row, dataset in runs)
     return f"{done} of {len(runs)} runs" if done else "not run"

@@ -1,7 +1,7 @@
 """`tables/comparison.md`: the papers' models side by side, trained on the same images with the same budget.
 
 No paper has such a table. The budget is the number of training images that pass through the network; if a demo's own
-schedule uses more, a shorter run is compared. All networks are trained from scratch on 128x64 images.
+schedule uses more, a shorter run is compared. All networks are trained on 128x64 images.
 """
 
 import statistics
@@ -21,6 +21,8 @@ from .table import NOT_APPLICABLE, Footnotes
 KIND, DATASET = "demo", "market1501"
 BUDGET = 16_500  # images: twelve epochs of P x 4 batches
 TOLERANCE = 0.03  # fraction of the budget; runs have whole epochs
+
+STARTS = {"none": "random weights", "synthetic": "[synthetic people](../../common/weights/README.md)"}
 
 SCORES = {"mAP": "mAP (%)", "rank1": "Rank-1 (%)", "rank5": "Rank-5 (%)", "rank10": "Rank-10 (%)"}
 
@@ -54,7 +56,8 @@ REMARKS = (
     "DFW is not included: it compares visible with infrared images, and this data set has only visible ones.",
     "FGSAM's pose resolve net is pretrained on the joints of the training identities, which the budget does not count.",
     "With one seed, gaps of a few points mean little. NDMF-Net's page gives the spread over its three seeds.",
-    "The order is that after twelve epochs from scratch on small images. It need not be that of the papers.",
+    "Rows that start from different weights say nothing about their papers' modules.",
+    "The order is that after twelve epochs on small images. It need not be that of the papers.",
 )
 
 
@@ -76,13 +79,14 @@ def comparison_page(folder: Path = BENCHMARKS) -> str:
         "Model",
         "paper",
         "supervision",
+        "starts from",
         "seeds",
         "images trained on",
         "parameters (M)",
         "GMACs",
         *SCORES.values(),
     ]
-    table = tabulate(lines, headers, tablefmt="pipe", disable_numparse=True, colalign=["left"] * 3 + ["right"] * 8)
+    table = tabulate(lines, headers, tablefmt="pipe", disable_numparse=True, colalign=["left"] * 4 + ["right"] * 8)
     return "\n".join(
         [
             "# The papers' models side by side",
@@ -91,7 +95,7 @@ def comparison_page(folder: Path = BENCHMARKS) -> str:
             "not edit. `make reproduce` runs all models.",
             "",
             f"All scores are on {KINDS[KIND]}, of Market-1501: synthetic pedestrians, not the real data set. Each "
-            "network is a ResNet-18 with its paper's modules and losses, trained from scratch on 128x64 images with "
+            "network is a ResNet-18 with its paper's modules and losses, trained on 128x64 images with "
             f"the settings of its own demo.yaml, on about {BUDGET:,} images in total: twelve epochs, or seven of "
             "pairs. Single query, no re-ranking, mAP by the usual step estimator.",
             "",
@@ -114,7 +118,7 @@ def _line(model: Model, folder: Path, fingerprints: set[str], notes: Footnotes) 
     ]
     if not records:
         mark = notes.mark(f"no run published: `{paper.command} ONLY={model.label}`")
-        return [*named, f"not run {mark}", *[NOT_APPLICABLE] * (3 + len(SCORES))]
+        return [*named, NOT_APPLICABLE, f"not run {mark}", *[NOT_APPLICABLE] * (3 + len(SCORES))]
     fingerprints.update(record.data.fingerprint for record in records)
     images = images_trained_on(records, model.images_per_sample)
     shown = f"{images:,.0f}"
@@ -127,7 +131,8 @@ def _line(model: Model, folder: Path, fingerprints: set[str], notes: Footnotes) 
         for key, factor in (("num_parameters", 1e-6), ("macs", 1e-9))
     ]
     scores = [f"{100 * statistics.fmean(record.scores[key] for record in records):.1f}" for key in SCORES]
-    return [*named, str(len(records)), shown, *costs, *scores]
+    start = records[0].config.get("pretrained", NOT_APPLICABLE)
+    return [*named, STARTS.get(start, start), str(len(records)), shown, *costs, *scores]
 
 
 def images_trained_on(records: Sequence[Record], images_per_sample: int) -> float:

@@ -29,13 +29,21 @@ def test_a_row_has_the_mean_over_seeds_and_the_number_of_training_images(publish
     publish("full", "NDMF-Net", scores=first | {"mAP": 0.5}, seconds={"train": 100.0}, images_per_second=165.0)
     second = {"scores": first | {"mAP": 0.7}, "seconds": {"train": 100.0}, "images_per_second": 165.0}
     cells = publish("full", "NDMF-Net", seed=1, **second)
-    assert cells[3:] == ["2", "16,500", "11.20", "1.23", "60.0", "80.0", "70.0", "80.0"]
+    assert cells[4:] == ["2", "16,500", "11.20", "1.23", "60.0", "80.0", "70.0", "80.0"]
 
 
 def test_another_budget_is_marked(publish, make_record):
     scores = make_record("full").scores | {"rank5": 0.7, "rank10": 0.8}
     cells = publish("full", "NDMF-Net", scores=scores, seconds={"train": 100.0}, images_per_second=200.0)
-    assert cells[4].startswith("20,000 (")
+    assert cells[5].startswith("20,000 (")
+
+
+def test_a_row_says_from_which_weights_it_starts(publish, make_record):
+    scores = make_record("full").scores | {"rank5": 0.7, "rank10": 0.8}
+    cells = publish("full", "NDMF-Net", scores=scores, config={"pretrained": "none"})
+    assert cells[3] == "random weights"
+    cells = publish("baseline", "NDMF-Net baseline", scores=scores, config={"pretrained": "synthetic"})
+    assert cells[3].startswith("[synthetic people]")
 
 
 def test_a_stale_record_is_marked(publish, make_record):

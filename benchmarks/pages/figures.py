@@ -61,7 +61,7 @@ def draw_curves(document: Document, source: Source, file: Path) -> None:
     logs = {
         row.method: records[0].log
         for row in document.rows
-        if (records := source.of(row.run.label, document.data_set_of(row))) and records[0].log
+        if (records := source.of_row(row, document.data_set_of(row))) and records[0].log
     }
     if not logs:
         return

@@ -40,8 +40,9 @@ def legend(sources: list[Source]) -> list[str]:
         "numbers. They show that the code learns, and how its variants compare on that data.",
         "",
         "Our scores are those of the last epoch. `a ± b (n=k)` is the mean and the sample standard deviation over k "
-        "seeds; a number without ± is a single run. `not run` is explained under the table; `–` marks a number that "
-        "the paper does not print or that the run does not produce.",
+        "seeds; a number without ± is a single run. `se` is the standard error that comes from the choice of the test "
+        "people (bootstrap over people); methods tested on the same people share most of it. `not run` is explained "
+        "under the table; `–` marks a number that the paper does not print or that the run does not produce.",
     ]
     return lines
 
@@ -98,7 +99,7 @@ def figures(page: Page, document: Document, sources: list[Source]) -> list[str]:
 
 
 def has_run(document: Document, row: Row, source: Source) -> bool:
-    return bool(row.run and source.of(row.run.label, document.data_set_of(row)))
+    return bool(row.run and source.of_row(row, document.data_set_of(row)))
 
 
 def estimator_lines(document: Document, sources: list[Source]) -> list[str]:

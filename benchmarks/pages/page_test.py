@@ -47,6 +47,16 @@ def test_mean_deviation_and_number_of_seeds_are_those_of_a_calculation_by_hand(m
     assert any("AP estimator of our columns: `step`" in line for line in lines)
 
 
+def test_the_standard_error_over_the_test_people_stands_with_its_score(make_record, committed):
+    records = [make_record("full", seed, 0.6) for seed in range(2)]
+    for record, error in zip(records, (0.01, 0.02), strict=True):
+        record.scores["mAP_error"] = error
+    lines = render_document(committed(records), SPEC.document("table2"))
+    assert cells(lines, "NDMF-Net (ours)")[3:] == ["80.0 ± 0.0 (n=2)", "60.0 ± 0.0 (n=2, se 1.5)"]
+    lines = render_document(committed(records[1:]), SPEC.document("table2"))
+    assert cells(lines, "NDMF-Net (ours)")[3:] == ["80.0", "60.0 (se 2.0)"]
+
+
 def test_cited_rows_carry_reference_venue_and_no_run(make_record, committed):
     lines = render_document(committed([make_record()]), SPEC.document("table2"))
     assert cells(lines, "CDNet [45] (CVPR 2021)")[1:] == ["95.1", "86.0", "–", "–"]
@@ -248,3 +258,12 @@ def test_a_file_that_is_not_a_record_is_named(tmp_path):
 def test_counts_over_several_records_print_once():
     column = SPEC.document("table1").columns[1]
     assert summary_text(Summary(1200.0, 0.0, 3), column) == "1,200"
+
+
+def test_a_record_without_the_settings_that_a_row_needs_is_not_of_the_row(make_record, committed):
+    records = [make_record("full", config={"pretrained": "none"})]
+    lines = render_document(committed(records), SPEC.document("start"))
+    assert cells(lines, "NDMF-Net, from the starting weights")[4:] == ["not run (a)"] * 3
+    records = [make_record("full", config={"pretrained": "synthetic"})]
+    lines = render_document(committed(records), SPEC.document("start"))
+    assert cells(lines, "NDMF-Net, from the starting weights")[4:6] == ["80.0", "60.0"]

@@ -20,6 +20,7 @@ class Summary:
     deviation: float | None  # sample standard deviation; None for one run
     count: int
     stale: str = ""  # what has changed since one of its runs, if anything
+    error: float | None = None  # standard error over the test people, mean over the runs; None where records have none
 
 
 @dataclass(frozen=True)
@@ -39,24 +40,30 @@ class Source:
         wanted = (label, dataset)
         return [record for record in self.records if (record.variant, trial_of(record.dataset)) == wanted]
 
+    def of_row(self, row: Row, dataset: str) -> list[Record]:
+        """Those of a row's run, with the settings that the row needs."""
+        return [record for record in self.of(row.run.label, dataset) if row.needs.items() <= record.config.items()]
+
     def summary(self, document: Document, row: Row, column: Column) -> Summary | None:
         """The row's number in a column; None if no record has it."""
         if column.value is None or row.run is None or not row.fits(self.kind):
             return None
-        records = self.of(row.run.label, document.data_set_of(row, column))
+        records = self.of_row(row, document.data_set_of(row, column))
         values = [value for record in records if (value := value_of(record, column, row)) is not None]
         if not values:
             return None
+        errors = [error for record in records if (error := value_of(record, column, row, "_error")) is not None]
         return Summary(
             statistics.fmean(values),
             statistics.stdev(values) if len(values) > 1 else None,
             len(values),
             next(filter(None, map(self.today.change, records)), ""),
+            statistics.fmean(errors) if errors else None,
         )
 
     def covers(self, document: Document) -> bool:
         """Whether any row of the document has a record here."""
-        return any(row.fits(self.kind) and self.of(row.run.label, dataset) for row, dataset in document.runs())
+        return any(row.fits(self.kind) and self.of_row(row, dataset) for row, dataset in document.runs())
 
 
 def committed_sources(records: list[Record], today: Today) -> list[Source]:

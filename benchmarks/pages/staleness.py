@@ -1,9 +1,12 @@
-"""Which records are stale: the source or the settings have changed since they were made."""
+"""Which records are stale: the source, the settings or the starting weights have changed since they were made."""
+
+from functools import cached_property
 
 from benchmarks.spec import PaperSpec, RunSpec
 from common.errors import UserError
 from common.paper import load_paper
 from common.paths import package_folder
+from common.pretrained import weights_hash
 from common.runs.record import Record
 from common.runs.settings import load_settings, settings_hash
 from common.runs.source import source_hash
@@ -19,7 +22,7 @@ class Today:
         self.settings: dict[tuple, str | None] = {}
 
     def change(self, record: Record) -> str:
-        """`source code`, `settings`, both, or nothing: what has changed since the record's run."""
+        """What has changed since the record's run, as `source code and settings`; nothing if nothing has."""
         run = self.runs.get(record.variant)
         if run is None or package_folder(self.paper) is None:
             return ""  # on no page, or without code to compare with
@@ -28,7 +31,13 @@ class Today:
             changed.append("source code")
         if record.config_hash is not None and record.config_hash != self.settings_of(run, record):
             changed.append("settings")
-        return " and ".join(changed)
+        if record.config.get("pretrained") == "synthetic" and record.weights != self.synthetic_weights:
+            changed.append("starting weights")
+        return " and ".join(filter(None, [", ".join(changed[:-1]), *changed[-1:]]))
+
+    @cached_property
+    def synthetic_weights(self) -> str | None:
+        return weights_hash("synthetic")
 
     def source_of(self, module: str) -> str:
         if module not in self.sources:

@@ -132,7 +132,7 @@ def cell(page: Page, document: Document, row: Row, column: Column, source: Sourc
     if row.run is None or column.value is None or not row.fits(source.kind):
         return NOT_APPLICABLE
     summary = source.summary(document, row, column)
-    if summary is None and source.of(row.run.label, document.data_set_of(row, column)):
+    if summary is None and source.of_row(row, document.data_set_of(row, column)):
         return NOT_APPLICABLE  # the run exists without such a number, as a histogram without multi-query scores
     if summary is None:
         return f"not run {notes.mark(page.missing(document, source))}"
@@ -144,12 +144,15 @@ def cell(page: Page, document: Document, row: Row, column: Column, source: Sourc
 
 
 def summary_text(summary: Summary, column: Column) -> str:
-    """`60.1 ± 0.4 (n=3)`, or `60.1` for one run; counts are printed without a deviation."""
+    """`60.1 ± 0.4 (n=3, se 1.2)`, or `60.1 (se 1.2)` for one run; counts are printed without either."""
     factor = UNITS[column.unit][0]
-    text = column.text(summary.mean * factor)
-    if summary.deviation is None or column.unit == "count":
-        return text
-    return f"{text} ± {column.text(summary.deviation * factor)} (n={summary.count})"
+    text, notes = column.text(summary.mean * factor), []
+    if summary.deviation is not None and column.unit != "count":
+        text += f" ± {column.text(summary.deviation * factor)}"
+        notes.append(f"n={summary.count}")
+    if summary.error is not None:
+        notes.append(f"se {column.text(summary.error * factor)}")
+    return f"{text} ({', '.join(notes)})" if notes else text
 
 
 def difference_cell(document: Document, row: Row, column: Column, source: Source) -> str:

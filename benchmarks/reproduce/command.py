@@ -32,7 +32,7 @@ WHAT_HAPPENS = {
     "new": "to run",
     "interrupted": "resumes after its last epoch",
     "finished": "finished, reused",
-    "stale": "finished with other source code, reused and marked stale (FORCE=1 trains it again)",
+    "stale": "finished with other source code or starting weights, reused and marked stale (FORCE=1 trains it again)",
     "different": "run with other settings or data, to be replaced",
 }
 

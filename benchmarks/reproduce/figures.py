@@ -4,12 +4,15 @@ import json
 from pathlib import Path
 
 from benchmarks.spec import Document, PaperSpec
+from benchmarks.start.maps import start_maps
 from common.errors import UserError
 from common.files import read_json, write_text
 from common.paper import load_paper
 from common.runs.record import read_record
 
 from .plan import Plan, PlannedRun
+
+SHARED = {"start_maps": start_maps}  # figures that any paper's spec may have, by the document's id
 
 
 def draw_from_runs(paper: PaperSpec, plan: Plan, folder: Path) -> None:
@@ -43,7 +46,7 @@ def _origin(planned: PlannedRun) -> dict:
 
 def _draw(paper: str, document: Document, runs: dict[str, PlannedRun], file: Path) -> dict:
     modules = load_paper(paper)
-    draw = getattr(modules.figures, document.id, None)
+    draw = getattr(modules.figures, document.id, None) or SHARED.get(document.id)
     if draw is None:
         raise UserError(f"{paper}/figures.py has no function `{document.id}`, which specs/{paper}.yaml needs")
     load_run = modules.evaluate.load_run

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from common.datasets.base import Subset
+from common.datasets.poses import pose_file, read_joints
 from common.images import ImageStore
 from common.runs import Run
 from common.visualize.sheets import activation_map, heat_map_sheet, retrieval_sheet
@@ -22,6 +23,8 @@ from .loaded_run import LoadedRun
 from .retrieval import nearest_images, random_identities
 
 NUM_IDENTITIES = 6  # rows of a figure
+NUM_MEASURED = 256  # images of different people on which `energy_on_person` is measured, at most
+MARGIN = 0.1  # of the joints' box, in parts of its height: joints lie inside the body
 TOP = 10  # gallery images per query
 
 FeatureMap = Callable[[LoadedRun, Tensor], Tensor]  # uint8 images (n, 3, H, W) on the device -> maps (n, C, h, w)
@@ -56,15 +59,66 @@ def random_images(run: Run, subset: Subset) -> ShownImages:
 def heat_map_figure(runs: Mapping[str, LoadedRun], file: Path, feature_map: FeatureMap) -> dict[str, Any]:
     """Query images of random identities under each network's feature map.
 
-    `maps`: (n, h, w) in [0, 1], stretched image by image; `cover`: the mean share of cells above one half.
+    `maps`: (n, h, w) in [0, 1], stretched image by image; `cover`: the mean share of cells above one half. Where the
+    data set has joints, `on_person`: {network: as `energy_on_person`}.
     """
     run = next(iter(runs.values())).run
     shown = random_images(run, run.dataset.query)
     maps = {}
     for method, loaded in runs.items():
         with loaded.run.autocast():
-            maps[method] = activation_map(feature_map(loaded, shown.pixels.to(loaded.run.device)))
-    return shown.draw_heat_maps(maps, file)
+            maps[method] = activation_map(feature_map(loaded, loaded.run.to_device(shown.pixels)))
+    found = shown.draw_heat_maps(maps, file)
+    if pose_file(run.dataset).is_file():
+        on_person = {method: energy_on_person(loaded, feature_map) for method, loaded in runs.items()}
+        found["table"]["headers"] += ["energy on the person's box", "the box's part of the image"]
+        for row, numbers in zip(found["table"]["rows"], on_person.values(), strict=True):
+            row += [f"{numbers['energy']:.0%}", f"{numbers['area']:.0%}"]
+        found["on_person"] = on_person
+    return found
+
+
+@torch.inference_mode()
+def energy_on_person(loaded: LoadedRun, feature_map: FeatureMap) -> dict[str, float]:
+    """How much of a map lies on the person: means over query images of random identities.
+
+    energy: the part of the map's energy (root of the sum of squares over channels) in the person's box; area: the box's
+    part of the image, which a constant map would have. The box is that of the visible joints, widened by MARGIN.
+    """
+    run, query = loaded.run, loaded.run.dataset.query
+    joints = read_joints(run.dataset, query)
+    positions = random_identities(query, NUM_MEASURED, among=(joints[:, :, 2] == 2).sum(1).numpy() > 1)
+    store = ImageStore(query, run.settings.height, run.settings.width, cache=run.settings.cache)
+    energies = []
+    for part in np.array_split(positions, -(-len(positions) // 64)):
+        with run.autocast():
+            maps = feature_map(loaded, run.to_device(store.gather(part)))
+        energies.append(torch.linalg.vector_norm(maps.float(), dim=1).cpu())
+    energy = torch.cat(energies)
+    inside = in_box(person_boxes(joints[positions]), *energy.shape[1:])
+    on_person = (energy * inside).sum((1, 2)) / energy.sum((1, 2))
+    return {"energy": round(on_person.mean().item(), 4), "area": round(inside.mean().item(), 4)}
+
+
+def person_boxes(joints: Tensor) -> Tensor:
+    """(n, 17, 3) joints in parts of the image, each image with a visible one -> (n, 4) left, top, right, bottom, cut to
+    the image. Widths are measured in parts of the width, as MARGIN is of a height in parts of the height."""
+    visible = joints[:, :, 2:] == 2
+    low = joints[:, :, :2].masked_fill(~visible, torch.inf).amin(1)
+    high = joints[:, :, :2].masked_fill(~visible, -torch.inf).amax(1)
+    margin = MARGIN * (high - low)[:, 1:]
+    return torch.cat([low - margin, high + margin], dim=1).clamp(0, 1)
+
+
+def in_box(boxes: Tensor, height: int, width: int) -> Tensor:
+    """(n, 4) boxes -> (n, height, width): the part of each cell that lies in the box."""
+
+    def covered(start: Tensor, end: Tensor, cells: int) -> Tensor:
+        edges = torch.arange(cells + 1) / cells
+        return (torch.minimum(end, edges[1:]) - torch.maximum(start, edges[:-1])).clamp(min=0) * cells
+
+    left, top, right, bottom = boxes.split(1, dim=1)
+    return covered(top, bottom, height)[:, :, None] * covered(left, right, width)[:, None, :]
 
 
 def maps_as_json(maps: Mapping[str, np.ndarray], header: str = "Network") -> dict[str, Any]:

@@ -112,7 +112,8 @@ def _table(scores: dict[str, dict[str, float]]) -> str:
 
     def cell(row: dict[str, float], name: str) -> str:
         spread = f" ± {row[f'{name}_std']:.1%}".rstrip("%") if f"{name}_std" in row else ""
-        return f"{row[name]:.1%}".rstrip("%") + spread
+        error = f" (se {row[f'{name}_error']:.1%}".rstrip("%") + ")"
+        return f"{row[name]:.1%}".rstrip("%") + spread + error
 
     rows = [
         [name.replace("_", " "), *(cell(row, key) for key in columns), str(row["num_valid_queries"])]
@@ -125,7 +126,8 @@ def _legend(searches: tuple[Search, ...]) -> str:
     protocols = ", ".join(dict.fromkeys(search.protocol for search in searches))
     trials = max(len(search.trials) for search in searches)
     means = f" Means and standard deviations over {trials} trials." if trials else ""
-    return f"Protocol: {protocols}. mAP averages the precision at each match; (trapezoid) is compute_AP.m's.{means}"
+    estimators = "mAP averages the precision at each match; (trapezoid) is compute_AP.m's."
+    return f"Protocol: {protocols}. {estimators} se: standard error over the test people.{means}"
 
 
 def _draw_cmc(scores: dict[str, dict[str, float]], path: Path, title: str) -> None:

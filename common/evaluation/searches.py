@@ -9,7 +9,7 @@ from torch import Tensor
 from common import distributed
 from common.datasets.base import DataSet, Search, Subset
 from common.errors import UserError
-from common.metrics import RankedMatches, rank_feature_matches, rank_matches
+from common.metrics import RankedMatches, rank_feature_matches, rank_matches, standard_errors
 from common.reranking import k_reciprocal_distances
 
 from .features import Embed, ImageSettings, extract_searches
@@ -72,7 +72,8 @@ def score_search(
     search: Search, query_features: Tensor, gallery_features: Tensor, *, metric: str = "euclidean", rerank: bool = False
 ) -> dict:
     """Scores as fractions: mAP (step), mAP_trapezoid, mINP, rank1, rank5, rank10, rank20, and cmc, the curve up to rank
-    CURVE_RANKS; and num_valid_queries.
+    CURVE_RANKS; and num_valid_queries. `<name>_error` is the standard error that comes from the choice of test people
+    (`standard_errors`).
 
     For a search with trials they are means over the trials, each with its standard deviation (n - 1) as `<name>_std`.
     rerank: k-reciprocal re-ranking with the usual settings, on normalised features if the metric is cosine.
@@ -94,20 +95,25 @@ def score_search(
     means["num_valid_queries"] = int(by_name["num_valid_queries"][0])
     if search.trials:
         freedom = 1 if len(trials) > 1 else 0
-        spread = [name for name in by_name if name not in ("num_valid_queries", "cmc")]
+        spread = [name for name in by_name if name not in ("num_valid_queries", "cmc") and not name.endswith("_error")]
         means |= {f"{name}_std": float(by_name[name].std(ddof=freedom)) for name in spread}
     return means
 
 
 def scores_of(matches: RankedMatches) -> dict:
-    step, trapezoid = matches.scores("step"), matches.scores("trapezoid")
+    scores = matches.scores()
+    by_query = {
+        "mAP": matches.average_precisions("step"),
+        "mAP_trapezoid": matches.average_precisions("trapezoid"),
+        "mINP": matches.inverse_penalties(),
+        **{f"rank{rank}": (matches.first_ranks <= rank).astype(float) for rank in RANKS},
+    }
+    errors = standard_errors(np.stack(list(by_query.values()), axis=1), matches.persons).tolist()
     return {
-        "mAP": step.mAP,
-        "mAP_trapezoid": trapezoid.mAP,
-        "mINP": step.mINP,
-        **{f"rank{rank}": float(step.cmc[rank - 1]) for rank in RANKS},
-        "num_valid_queries": step.num_valid_queries,
-        "cmc": step.cmc[:CURVE_RANKS].tolist(),
+        **{name: float(values.mean()) for name, values in by_query.items()},
+        "num_valid_queries": scores.num_valid_queries,
+        "cmc": scores.cmc[:CURVE_RANKS].tolist(),
+        **{f"{name}_error": error for name, error in zip(by_query, errors, strict=True)},
     }
 
 

@@ -3,6 +3,7 @@
 Depends only on numpy, torch's tensors and `common.errors`, so that the folder can be reused elsewhere.
 """
 
+from .bootstrap import standard_errors
 from .inputs import ScoringError
 from .protocols import JUNK, PROTOCOLS, Protocol
 from .ranking import RankedMatches, RankingScores, rank_feature_matches, rank_matches, score_features, score_ranking
@@ -18,4 +19,5 @@ __all__ = [
     "rank_matches",
     "score_features",
     "score_ranking",
+    "standard_errors",
 ]

@@ -43,29 +43,36 @@ class RankedMatches:
     """The ranks of the valid queries' matches, from which every score is computed. A valid query has a match.
 
     ranks: (M,) of all queries' matches, from 1, ascending within each query; counts: (V,) the number of matches of each
-    valid query; first_ranks: (V,) the rank that CMC counts.
+    valid query; first_ranks: (V,) the rank that CMC counts; persons: (V,) their ids.
     """
 
     ranks: np.ndarray
     counts: np.ndarray
     first_ranks: np.ndarray
+    persons: np.ndarray
 
     def scores(self, average_precision: str = "step", max_rank: int = 50) -> RankingScores:
-        if average_precision not in PRECISIONS:
-            raise ScoringError(f"unknown average_precision {average_precision!r}; known: {', '.join(PRECISIONS)}")
         if max_rank < 1:
             raise ScoringError(f"max_rank must be at least 1, got {max_rank}")
-        ends = self.counts.cumsum()
-        starts = ends - self.counts
-        found = np.arange(1, len(self.ranks) + 1) - np.repeat(starts, self.counts)
-        precisions = np.add.reduceat(PRECISIONS[average_precision](found, self.ranks), starts) / self.counts
         hits = np.bincount(self.first_ranks[self.first_ranks <= max_rank] - 1, minlength=max_rank)
         return RankingScores(
             cmc=hits.cumsum() / len(self.counts),
-            mAP=float(precisions.mean()),
-            mINP=float((self.counts / self.ranks[ends - 1]).mean()),
+            mAP=float(self.average_precisions(average_precision).mean()),
+            mINP=float(self.inverse_penalties().mean()),
             num_valid_queries=len(self.counts),
         )
+
+    def average_precisions(self, average_precision: str = "step") -> np.ndarray:
+        """(V,), whose mean is mAP."""
+        if average_precision not in PRECISIONS:
+            raise ScoringError(f"unknown average_precision {average_precision!r}; known: {', '.join(PRECISIONS)}")
+        starts = self.counts.cumsum() - self.counts
+        found = np.arange(1, len(self.ranks) + 1) - np.repeat(starts, self.counts)
+        return np.add.reduceat(PRECISIONS[average_precision](found, self.ranks), starts) / self.counts
+
+    def inverse_penalties(self) -> np.ndarray:
+        """(V,), the inverse negative penalties, whose mean is mINP."""
+        return self.counts / self.ranks[self.counts.cumsum() - 1]
 
 
 def score_ranking(
@@ -185,7 +192,7 @@ def _rank_panels(panels: Iterable, labels: Labels, memory: int, protocol: str) -
         queries = slice(first_row + start, first_row + start + len(distances))
         images, counts = people.images(queries, rule)
         ranks, firsts = rank_block(distances, images, counts, identities)
-        return ranks, counts[counts > 0], firsts[counts > 0]
+        return ranks, counts[counts > 0], firsts[counts > 0], labels.query_ids[queries][counts > 0]
 
     found, first_row = [], 0
     with ThreadPoolExecutor(torch.get_num_threads(), initializer=np.setbufsize, initargs=(UFUNC_BUFFER,)) as pool:
@@ -195,7 +202,7 @@ def _rank_panels(panels: Iterable, labels: Labels, memory: int, protocol: str) -
                 partial(rank, panel, first_row=first_row), range(0, len(panel), size)
             )
             first_row += len(panel)
-    ranks, counts, firsts = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
+    ranks, counts, firsts, persons = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
     if not len(counts):
         raise labels.no_valid_query()
-    return RankedMatches(ranks, counts, firsts)
+    return RankedMatches(ranks, counts, firsts, persons)

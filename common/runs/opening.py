@@ -9,6 +9,7 @@ from common.datasets.arguments import add_dataset_arguments, dataset_of
 from common.errors import UserError
 from common.files import read_json
 from common.paths import package_folder, runs_folder
+from common.pretrained import weights_hash
 
 from .run import Run
 from .settings import load_resolved, load_settings, parse_overrides, run_label
@@ -63,6 +64,7 @@ def open_run(paper: str, schema: type, argv: list[str] | None = None, *, dataset
         overridden=bool(overrides) or demo_settings_elsewhere,
         resume=arguments.resume,
         force=arguments.force,
+        weights=weights_hash(getattr(settings, "pretrained", "none")),
     )
 
 
@@ -78,4 +80,5 @@ def reopen_run(paper: str, schema: type, directory: Path | str, device: str = "a
     dataset = READERS[identity["dataset"]].read(Path(identity["data_folder"]), identity["dataset"])
     found = devices.select_device(device)
     devices.compute_in_full_precision(found)
-    return Run(paper, dataset, identity["variant"], settings, identity["seed"], found, directory)
+    weights = identity.get("weights")  # as they were: the network is read from a checkpoint
+    return Run(paper, dataset, identity["variant"], settings, identity["seed"], found, directory, weights=weights)

@@ -67,6 +67,7 @@ class Record(Strict):
     config_hash: str | None = None  # of settings that come from config.yaml
     unmodified_config: bool = True
     source_hash: str
+    weights: str | None = None  # pretrained.weights_hash of those that the run started from
     data: Data
     model: dict[str, int] = {}  # num_parameters, macs
     seconds: dict[str, float]  # train, evaluate

@@ -32,6 +32,8 @@ from .record import Data, Machine, Record, read_record, write_record
 from .settings import settings_dict, settings_hash
 from .source import source_hash
 
+SHOWN = {"mAP": "mAP", "rank1": "Rank-1"}  # when a run ends
+
 
 @dataclass
 class History:
@@ -57,6 +59,7 @@ class Run:
     resume: bool = False
     force: bool = False
     program: str = "train"  # the module of the paper's folder that trains it
+    weights: str | None = None  # pretrained.weights_hash of those that it starts from
     history: History = field(default_factory=History)
     training_ended: float = field(default_factory=time.monotonic)
 
@@ -109,20 +112,22 @@ class Run:
             "data_fingerprint": self.dataset.fingerprint,
             "seed": self.seed,
             "source_hash": self._source_hash,
-        }
+        } | ({"weights": self.weights} if self.weights else {})
 
     def state(self) -> str:
-        """`new`, `interrupted`, `finished`, `stale` (finished with other source code) or `different` (another run)."""
+        """`new`, `interrupted`, `finished`, `stale` (finished with other source code or from other starting weights)
+        or `different` (another run)."""
         there = read_json(self.directory / "run.json")
         if there is None:
             return "new"
         asked = self.identity()
-        if any(there.get(key) != asked[key] for key in asked if key != "source_hash"):
+        changed = {key for key in asked if there.get(key) != asked[key]} - {"source_hash"}
+        if changed - {"weights"}:
             return "different"
         record = read_record(self.directory / "result.json")
         if record is None:
-            return "interrupted"
-        return "finished" if record.source_hash == asked["source_hash"] else "stale"
+            return "different" if changed else "interrupted"
+        return "finished" if record.source_hash == asked["source_hash"] and not changed else "stale"
 
     def begin(self) -> None:
         """Create the directory, or resume in it, and keep other processes out of it until this one ends.
@@ -139,8 +144,8 @@ class Run:
                 shutil.rmtree(self.directory)
         elif state == "different":
             raise UserError(
-                f"{self.directory} holds a run of another paper, config, seed or data set: name another --run-dir, "
-                "or replace it with --force"
+                f"{self.directory} holds a run of another paper, config, seed or data set, or from other starting "
+                "weights: name another --run-dir, or replace it with --force"
             )
         elif state in ("finished", "stale"):
             print(f"{self.directory} is finished already (--force trains it again)", file=sys.stderr)
@@ -199,7 +204,8 @@ class Run:
             if self.history.log:
                 training_curves(self.history.log, self.directory / "curves.png")
             self._write_record(scores, model_size, evaluate_seconds)
-            print(f"{self.directory.name}: mAP {scores['mAP']:.1%}  Rank-1 {scores['rank1']:.1%}  ({self.directory})")
+            found = [f"{title} {scores[name]:.1%}{_error(scores, name)}" for name, title in SHOWN.items()]
+            print(f"{self.directory.name}: {'  '.join(found)}  ({self.directory})")
         distributed.barrier()
 
     def _write_record(self, scores: dict[str, Any], model_size: dict[str, int], evaluate_seconds: float) -> Record:
@@ -217,6 +223,7 @@ class Run:
             config_hash=settings_hash(self.settings),
             unmodified_config=not self.overridden,
             source_hash=self._source_hash,
+            weights=self.weights,
             data=Data.of(self.dataset),
             model=model_size,
             seconds={"train": round(seconds, 1), "evaluate": round(evaluate_seconds, 1)},
@@ -224,3 +231,7 @@ class Run:
             machine=Machine(**describe_machine(self.device, self.precision, distributed.world_size())),
             log=tuple(self.history.log),
         )
+
+
+def _error(scores: dict[str, Any], name: str) -> str:
+    return f" (se {scores[f'{name}_error']:.1%})" if f"{name}_error" in scores else ""

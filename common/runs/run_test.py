@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 import signal
@@ -172,6 +173,42 @@ def test_changed_source_is_stale_and_changed_settings_are_another_run(start, tmp
     assert start().state() == "different"
     with pytest.raises(UserError, match="another paper, config, seed or data set"):
         start("--resume").begin()
+
+
+@dataclass(frozen=True)
+class StartedSettings(Settings):
+    pretrained: str
+
+
+def test_other_starting_weights_make_a_finished_run_stale_and_are_not_resumed(start, tmp_path):
+    """`pretrained: FILE` here; `synthetic` names a file too. Without either, nothing of a run's identity changes."""
+    assert "weights" not in start().identity()
+    file = tmp_path / "weights.pth"
+
+    def started(content, *words):
+        file.write_bytes(content)
+        argv = ["--data-root", str(tmp_path / "data"), "--device", "cpu", "--set", f"pretrained={file}", *words]
+        return open_run("my_paper", StartedSettings, argv)
+
+    run = started(b"one")
+    assert run.weights == hashlib.sha256(b"one").hexdigest()[:12] == run.identity()["weights"]
+    train(run, layer(), epochs=2)
+    assert started(b"one").state() == "interrupted"
+    assert started(b"two").state() == "different"
+    with pytest.raises(UserError, match="from other starting weights"):
+        started(b"two", "--resume").begin()
+    with pytest.raises(UserError, match=r"belongs to another run \(weights is"):
+        started(b"two").restore(model=layer())
+
+    run = started(b"one", "--resume")
+    train(run, layer(), epochs=3)
+    run.finish({"mAP": 0.5, "rank1": 0.6}, {})
+    record = Record.model_validate(json.loads((run.directory / "result.json").read_text()))
+    assert record.weights == run.weights
+    assert (started(b"one").state(), started(b"two").state()) == ("finished", "stale")
+    file.unlink()  # to score a trained network, the weights that it started from are not needed
+    reopened = reopen_run("my_paper", StartedSettings, run.directory, "cpu")
+    assert reopened.restore_trained(model=layer()) == 3 and reopened.weights == record.weights
 
 
 def test_changed_data_are_another_run(start, tmp_path):

@@ -25,7 +25,7 @@ class Size:
 
 SIZES = {
     "tiny": Size(8, 32, 6, 12, 22, 3, 4, 20),  # for tests
-    "demo": Size(120, 1200, 100, 270, 730, 120, 150, 1300),  # minutes of training on two cores
+    "demo": Size(200, 1200, 250, 750, 1900, 250, 350, 2600),  # minutes of training on two cores
     "full": Size(751, 12_936, 750, 3_368, 13_115, 2_798, 3_819, 25_259),  # Market-1501's own counts
 }
 

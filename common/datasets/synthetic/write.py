@@ -23,7 +23,7 @@ from common.datasets.synthetic.layouts import (
     regdb,
     sysu_mm01,
 )
-from common.datasets.synthetic.seeds import people_seed
+from common.datasets.synthetic.seeds import MAX_SEED, people_seed
 from common.datasets.synthetic.splits import SIZES
 from common.errors import UserError
 
@@ -54,8 +54,8 @@ def make_dataset(
         raise UserError(f"no synthetic data set has the layout of {like!r}; known layouts: {', '.join(WRITERS)}")
     if size not in SIZES:
         raise UserError(f"unknown size {size!r}; sizes: {', '.join(SIZES)}")
-    if seed < 0:
-        raise UserError(f"the seed must be 0 or more, got {seed}")
+    if not 0 <= seed <= MAX_SEED:
+        raise UserError(f"the seed must be from 0 to {MAX_SEED}, got {seed}")
     _refuse_foreign(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}-unfinished-", dir=folder.parent))

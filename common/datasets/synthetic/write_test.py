@@ -103,7 +103,7 @@ def test_an_interrupted_run_leaves_nothing(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("wrong", [{"like": "imagenet"}, {"size": "huge"}, {"seed": -1}])
+@pytest.mark.parametrize("wrong", [{"like": "imagenet"}, {"size": "huge"}, {"seed": -1}, {"seed": 2**32}])
 def test_unknown_choices_are_refused(tmp_path, wrong):
     with pytest.raises(UserError):
         make_dataset(tmp_path / "x", **wrong)

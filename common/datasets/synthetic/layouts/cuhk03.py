@@ -15,7 +15,7 @@ LAYOUT = Layout(num_cameras=2, max_label=1467)
 
 SIZES = {  # of all frames; a few have one kind of box only
     "tiny": Size(8, 33, 6, 12, 23, 0, 0, 0),
-    "demo": Size(130, 1203, 100, 200, 604, 0, 0, 0),
+    "demo": Size(200, 1203, 250, 500, 1504, 0, 0, 0),
     "full": Size(767, 7_368, 700, 1_400, 5_332, 0, 0, 0),
 }
 MISSED = {"tiny": 1, "demo": 3, "full": 3}  # training images that the detector missed

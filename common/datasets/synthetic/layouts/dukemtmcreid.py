@@ -15,7 +15,7 @@ LAYOUT = Layout(num_cameras=8, max_label=7140)
 # ASSUMED: how the full gallery's 17,661 images are divided between the 702 query identities and the 408 others.
 SIZES = {
     "tiny": Size(8, 32, 6, 12, 22, 0, 0, 0, 2, 5),
-    "demo": Size(120, 1200, 100, 260, 700, 0, 0, 0, 50, 200),
+    "demo": Size(200, 1200, 250, 750, 2200, 0, 0, 0, 100, 300),
     "full": Size(702, 16_522, 702, 2_228, 15_009, 0, 0, 0, 408, 2_652),
 }
 

@@ -2,6 +2,8 @@
 
 from collections import Counter
 
+import pytest
+
 from common.datasets import cuhk03, dukemtmcreid, peta, sysu_mm01
 from common.datasets.synthetic.layouts import cuhk03 as cuhk03_layout
 from common.datasets.synthetic.layouts import dukemtmcreid as dukemtmcreid_layout
@@ -73,3 +75,12 @@ def test_peta_full_has_the_published_counts():
     assert len({name for name, _ in plan.jobs}) == len(plan.jobs) == images
     assert len({shot.person for _, shot in plan.jobs}) == identities
     assert set(plan.lines) == set(peta.SOURCES)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_demo_sets_can_be_planned_for_every_seed_and_have_some_250_test_people(seed):
+    assert _counts([planned for _, planned in dukemtmcreid_layout.plan_jobs("demo", seed)])["query"][:2] == (750, 250)
+    assert len({p for _, part, p in msmt17_layout.plan_jobs("demo", seed) if part == "query"}) == 250
+    for part in cuhk03_layout.plan_jobs("demo", seed).values():
+        assert _counts([planned for _, planned in part])["query"][:2] == (500, 250)
+    assert len(sysu_mm01_layout.plan_jobs("demo", seed).lists["test"]) == 96

@@ -15,10 +15,10 @@ LAYOUT = Layout(num_cameras=15, max_label=4101)
 
 SIZES = {  # the training images include val
     "tiny": Size(6, 36, 5, 12, 25, 0, 0, 0),
-    "demo": Size(130, 1400, 100, 330, 1100, 0, 0, 0),
+    "demo": Size(200, 1400, 250, 750, 2500, 0, 0, 0),
     "full": Size(1041, 32_621, 3060, 11_659, 82_161, 0, 0, 0),
 }
-VAL = {"tiny": 8, "demo": 140, "full": 2_373}
+VAL = {"tiny": 8, "demo": 260, "full": 2_373}
 
 _FOLDERS = {"train": "mask_train_v2", "val": "mask_train_v2", "query": "mask_test_v2", "gallery": "mask_test_v2"}
 _TIMES = ("morning", "noon", "afternoon")

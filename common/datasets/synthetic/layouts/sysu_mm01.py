@@ -41,7 +41,7 @@ class Size:
 SIZES = {
     "tiny": Size(6, 2, 6, 60, 32, 24, 20, 28, 4, 1),
     # Many identities with few images each: what visible and infrared images share is learned across identities.
-    "demo": Size(180, 60, 32, 960, 720, 272, 176, 272, 19, 2, least=1),
+    "demo": Size(180, 60, 96, 960, 720, 760, 336, 570, 56, 3, least=1),
     # 56 and 3 are those of the official permutations: 301 single-shot gallery images, 112 of them indoors.
     "full": Size(296, 99, 96, 22_258, 11_909, 3_803, 2_939, 3_836, 56, 3),
 }

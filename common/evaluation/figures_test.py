@@ -1,0 +1,22 @@
+"""How much of a heat map lies on the person, against areas by hand."""
+
+import torch
+
+from common.evaluation.figures import MARGIN, in_box, person_boxes
+
+
+def test_the_box_is_that_of_the_visible_joints_with_a_margin_cut_to_the_image():
+    joints = torch.zeros(1, 17, 3)
+    joints[0, 0] = torch.tensor([0.4, 0.2, 2])
+    joints[0, 1] = torch.tensor([0.5, 0.8, 2])
+    joints[0, 2] = torch.tensor([0.9, 0.95, 1])  # hidden
+    joints[0, 3] = torch.tensor([0.02, 0.3, 2])
+    margin = MARGIN * 0.6
+    torch.testing.assert_close(person_boxes(joints), torch.tensor([[0.0, 0.2 - margin, 0.5 + margin, 0.8 + margin]]))
+
+
+def test_cells_count_by_the_part_of_them_that_lies_in_the_box():
+    found = in_box(torch.tensor([[0.25, 0.5, 1.0, 0.75]]), 2, 2)
+    # columns: the left cell from 0.25 to 0.5 is half covered; rows: the lower cell from 0.5 to 0.75 is half covered
+    torch.testing.assert_close(found, torch.tensor([[[0.0, 0.0], [0.25, 0.5]]]))
+    assert found.mean() == (1 - 0.25) * (0.75 - 0.5)
