@@ -346,7 +346,7 @@ def test_a_new_paper_without_a_resnet_gets_from_its_folder_to_a_page(tmp_path):
     assert [cell.strip() for cell in full.strip("|").split("|")][1:] == [
         "99.0",
         "not run (a)",
-        f"{100 * record['scores']['mAP']:.1f}",
+        f"{100 * record['scores']['mAP']:.1f} (se {100 * record['scores']['mAP_error']:.1f})",
     ]
     assert "![Fig. 1, this machine (synthetic stand-in, demo size)](rows/fig1-demo.png)" in page
     done = run_module(place, "rows.evaluate", place / "reid_runs" / "rows" / "market1501-demo-full-s0", "--rerank")

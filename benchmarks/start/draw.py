@@ -108,6 +108,8 @@ def _draw(people: list[tuple[int, int]], frames: int, file: Path, processes: int
     with multiprocessing.get_context(method).Pool(processes) as pool:
         for position, drawn in enumerate(progress(pool.imap(work, people, chunksize=8))):
             images[position * frames : (position + 1) * frames] = drawn
+        pool.close()  # as in image_files.py
+        pool.join()
     images.flush()
 
 

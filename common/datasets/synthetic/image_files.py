@@ -42,6 +42,10 @@ def write_images(
     method = "fork" if "fork" in multiprocessing.get_all_start_methods() else None
     with multiprocessing.get_context(method).Pool(processes) as pool:
         yield from bar(pool.imap(work, jobs, chunksize=32))
+        # Leaving the block sends SIGTERM. A run's handler of it would be inherited, and Python forgets a signal that
+        # comes while it forks: a worker that had nothing to do would never end, and be waited for.
+        pool.close()
+        pool.join()
 
 
 def _write_image(folder: Path, renderer: Renderer, job: Job) -> tuple[str, Any]:
