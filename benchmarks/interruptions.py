@@ -48,15 +48,12 @@ def kill_at_random(process: subprocess.Popen, run: Path, generator: random.Rando
     """Kill the process some time after it has begun to train. False if it finished first."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     log, written = run / "log.jsonl", run / LAST
-    before = log.stat().st_mtime_ns if log.is_file() else 0
-    begun = written.stat().st_mtime_ns if written.is_file() else 0
+    before, begun = changed_at(log), changed_at(written)
 
     def training() -> bool:
         if while_writing:
             return (run / (LAST + PARTIAL)).is_file()
-        return (log.is_file() and log.stat().st_mtime_ns > before) or (
-            written.is_file() and written.stat().st_mtime_ns > begun
-        )
+        return changed_at(log) > before or changed_at(written) > begun
 
     while process.poll() is None and time.monotonic() < deadline and not training():
         time.sleep(POLL_SECONDS)
@@ -65,6 +62,14 @@ def kill_at_random(process: subprocess.Popen, run: Path, generator: random.Rando
     process.kill()
     process.communicate()
     return not finished
+
+
+def changed_at(file: Path) -> int:
+    """Nanoseconds; 0 where it is missing, as for a moment while a checkpoint becomes the previous one."""
+    try:
+        return file.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
 
 
 def differences(first: Path, second: Path) -> list[str]:
