@@ -30,11 +30,16 @@ def test_steps_are_timed_within_epochs_after_the_warm_up(make_subject, monkeypat
 
 def test_training_and_inference_have_a_plain_loop_of_the_same_batch(make_subject, monkeypatch):
     case = make_subject("mutual_attention", pairs_per_batch=8)
-    batches, noise = [], speed.noise_images
+    batches, noise, timers, timer = [], speed.noise_images, [], speed.StepTimer
     monkeypatch.setattr(speed, "noise_images", lambda run, count: batches.append(count) or noise(run, count))
-    for found in (speed.training(case, "fp32"), speed.inference(case)):
-        assert set(found) == OWN | PLAIN and found["size"] == "resnet18, 64x32"
-        assert found["images_per_second"] > 0 and found["plain_images_per_second"] > 0
+    monkeypatch.setattr(speed, "StepTimer", lambda subject: timers.append(timer(subject)) or timers[-1])
+    monkeypatch.setattr(speed, "measured", lambda step, subject: (float(step()), 11))  # a step takes a second
+    training, inference = speed.training(case, "fp32"), speed.inference(case)
+    for found in (training, inference):
+        assert set(found) == OWN | PLAIN and found["size"] == "resnet18, 64x32" and found["plain_memory"] == 11
+    assert training["images_per_second"] == 2 * timers[0].images / timers[0].seconds  # both images of a pair
+    assert (training["batch"], training["plain_images_per_second"]) == (16, 16)
+    assert (inference["batch"], inference["images_per_second"], inference["plain_images_per_second"]) == (32, 32, 32)
     assert batches == [16, 32]  # eight pairs; all 32 training images of the tiny data set
 
 
