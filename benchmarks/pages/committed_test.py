@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.pages.committed import anchor, committed_page, index, with_headline
+from benchmarks.pages.committed import WEIGHTS_PAGE, anchor, committed_page, index, with_headline, with_starts
 from benchmarks.pages.comparison import comparison_page
 from benchmarks.pages.figures import draw_from_records, read_figure_data
 from benchmarks.pages.sources import committed_sources
@@ -29,6 +29,11 @@ def test_the_committed_comparison_is_what_make_tables_writes():
 def test_the_headline_in_the_projects_readme_is_what_make_tables_writes():
     readme = (BENCHMARKS.parent / "README.md").read_text()
     assert readme == with_headline(readme), "run `make tables` and commit what it changes"
+
+
+def test_the_table_on_the_weights_page_is_what_make_tables_writes():
+    page = (BENCHMARKS.parent / WEIGHTS_PAGE).read_text()
+    assert page == with_starts(page), "run `make tables` and commit what it changes"
 
 
 @pytest.mark.parametrize("paper", known_papers())

@@ -152,6 +152,8 @@ def test_sysu_mm01_has_gray_infrared_cameras_and_identities_that_not_all_saw(tin
         for sample in subset.samples:
             assert _is_gray(sample.path) == (sample.camera in sysu_mm01.INFRARED_CAMERAS)
     assert (tiny["sysu_mm01"] / "exp" / "val_id.txt").read_text().count("\n") == 1
+    poses = read_poses(tiny["sysu_mm01"] / "poses.json", dataset)
+    assert len(poses) == sum(len(dataset.subsets[name]) for name in ("train", "query", "gallery"))
 
 
 def test_regdb_has_ten_trials_and_gray_thermal_images(tiny):

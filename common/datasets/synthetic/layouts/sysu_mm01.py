@@ -1,7 +1,7 @@
 """Synthetic pedestrians in SYSU-MM01's layout: visible cameras 1, 2, 4, 5, near-infrared cameras 3 and 6.
 
 As in the real data set, cameras 1 to 3 are indoors and see only some identities, cameras 4 to 6 are outdoors, and 2 and
-3 share their places. There is no rand_perm_cam.mat, as in the real archive.
+3 share their places. There is no rand_perm_cam.mat, as in the real archive. poses.json has the joints.
 """
 
 from dataclasses import dataclass
@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from common.datasets import sysu_mm01
+from common.datasets.poses import write_poses
 from common.datasets.synthetic.image_files import Job, write_images
 from common.datasets.synthetic.render import Shot
 from common.datasets.synthetic.seeds import PLAN, generator
@@ -108,8 +110,8 @@ def _jobs(
 
 def write(folder: Path, size: str, seed: int, processes: int) -> None:
     plan = plan_jobs(size, seed)
-    for _ in write_images(folder, plan.jobs, processes):
-        pass
+    poses = dict(write_images(folder, plan.jobs, processes))
     (folder / "exp").mkdir()
     for name, persons in plan.lists.items():
         (folder / "exp" / f"{name}_id.txt").write_text(",".join(map(str, persons)) + "\n")
+    write_poses(folder / "poses.json", sysu_mm01.read(folder), poses)
