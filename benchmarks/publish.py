@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks.pages.committed import write_committed_pages
 from benchmarks.pages.staleness import Today
-from benchmarks.records import BENCHMARKS, local_records
+from benchmarks.records import BENCHMARKS, local_records, published_records
 from benchmarks.spec import PaperSpec, RunSpec, load_spec
 from common.datasets import READERS, trial_of
 from common.errors import UserError
@@ -37,6 +37,8 @@ def main(arguments: argparse.Namespace) -> int:
         else:
             print(f"published  {publish_record(record)}")
             published += 1
+            for file in remove_superseded(record):
+                print(f"removed    {file}: its settings or images are not those of {record.run}")
     if not published:
         raise UserError(f"nothing was published: no finished run in {runs / paper.paper} passes the checks")
     for file in publish_figures(paper, runs, arguments.kind):
@@ -89,6 +91,19 @@ def publish_record(record: Record, folder: Path = BENCHMARKS) -> Path:
     file.parent.mkdir(parents=True, exist_ok=True)
     write_text(file, json.dumps(rounded(record.model_dump(mode="json")), indent=1, sort_keys=True) + "\n")
     return file
+
+
+def remove_superseded(record: Record, folder: Path = BENCHMARKS) -> list[Path]:
+    """Remove the published records of the same row that a mean with this one would be wrong for: other settings, other
+    starting weights or other images than its own. Returns their files."""
+    removed = []
+    for other in published_records(record.paper, folder):
+        row = [(one.kind, one.dataset, one.variant) for one in (record, other)]
+        experiment = [(one.config_hash, one.weights, one.data.fingerprint) for one in (record, other)]
+        if row[0] == row[1] and experiment[0] != experiment[1]:
+            removed.append(folder / "results" / other.paper / f"{other.run}.json")
+            removed[-1].unlink()
+    return removed
 
 
 def rounded(value):

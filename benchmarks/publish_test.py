@@ -78,6 +78,25 @@ def test_records_are_small_sorted_and_read_back(tmp_path, fit):
     assert read.scores["mAP"] == 0.123457 and read.scores["num_valid_queries"] == 250
 
 
+def test_a_record_removes_those_of_its_row_that_are_of_another_experiment(tmp_path, make_record):
+    same = make_record(seed=1)
+    others = [
+        make_record(seed=2, config_hash="0" * 16),
+        make_record(seed=3, weights="b" * 12),
+        make_record(seed=4, data={"fingerprint": "0" * 16}),
+    ]
+    elsewhere = [make_record("baseline", config_hash="0" * 16), make_record(kind="real", config_hash="0" * 16)]
+    for record in (same, *others, *elsewhere):
+        publish.publish_record(record, tmp_path)
+    new = make_record(seed=0)
+    publish.publish_record(new, tmp_path)
+    removed = {file.name for file in publish.remove_superseded(new, tmp_path)}
+    assert removed == {f"{record.run}.json" for record in others}
+    kept = {record.run for record in published_records("ndmf_net", tmp_path)}
+    assert kept == {record.run for record in (new, same, *elsewhere)}
+    assert publish.remove_superseded(new, tmp_path) == []
+
+
 def test_figures_are_copied_with_their_data(tmp_path):
     made_here = tmp_path / "runs" / "tables" / "ndmf_net"
     made_here.mkdir(parents=True)
