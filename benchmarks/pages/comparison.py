@@ -1,7 +1,7 @@
 """`tables/comparison.md`: the papers' models side by side, trained on the same images with the same budget.
 
-No paper has such a table. The budget is the number of training images that pass through the network; if a demo's own
-schedule uses more, a shorter run is compared. All networks are trained on 128x64 images.
+No paper has such a table. The budget is the number of training images that pass through the network; a demo whose own
+schedule uses more or less is compared after a shorter or longer run. All networks are trained on 128x64 images.
 """
 
 import statistics
@@ -41,12 +41,12 @@ SHORT_PAIRS = "+decay_end=5+decay_start=3+num_epochs=5"  # epochs instead of eig
 MODELS = (
     Model("ndmf_net", "baseline", "NDMF-Net baseline", "identities"),
     Model("ndmf_net", "full", "NDMF-Net", "identities"),
-    Model("mgre", "baseline", "MGRe baseline", "identities"),
-    Model("mgre", "full", "MGRe", "identities, joints"),
+    Model("mgre", "baseline+num_epochs=8", "MGRe baseline", "identities"),
+    Model("mgre", "full+num_epochs=8", "MGRe", "identities, joints"),
     Model("mutual_attention", f"baseline{SHORT_PAIRS}", "Mutual attention baseline", "identities", 2),
     Model("mutual_attention", f"full{SHORT_PAIRS}", "Mutual attention", "identities", 2),
-    Model("fgsam", "base", "FGSAM baseline", "identities"),
-    Model("fgsam", "full+num_epochs=12", "FGSAM", "identities, attributes, joints (pretraining)"),
+    Model("fgsam", "base+num_epochs=8", "FGSAM baseline", "identities"),
+    Model("fgsam", "full+num_epochs=8", "FGSAM", "identities, attributes, joints (pretraining)"),
 )
 BASELINES = (
     Model("ndmf_net", "baseline+num_epochs=0", "untrained ResNet-18", "none"),

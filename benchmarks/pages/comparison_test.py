@@ -26,10 +26,10 @@ def publish(tmp_path, make_record, monkeypatch, today):
 def test_a_row_has_the_mean_over_seeds_and_the_number_of_training_images(publish, make_record):
     scores = {"rank5": 0.7, "rank10": 0.8}
     first = make_record("full").scores | scores
-    publish("full", "NDMF-Net", scores=first | {"mAP": 0.5}, seconds={"train": 100.0}, images_per_second=165.0)
-    second = {"scores": first | {"mAP": 0.7}, "seconds": {"train": 100.0}, "images_per_second": 165.0}
+    publish("full", "NDMF-Net", scores=first | {"mAP": 0.5}, seconds={"train": 100.0}, images_per_second=120.0)
+    second = {"scores": first | {"mAP": 0.7}, "seconds": {"train": 100.0}, "images_per_second": 120.0}
     cells = publish("full", "NDMF-Net", seed=1, **second)
-    assert cells[4:] == ["2", "16,500", "11.20", "1.23", "60.0", "80.0", "70.0", "80.0"]
+    assert cells[4:] == ["2", "12,000", "11.20", "1.23", "60.0", "80.0", "70.0", "80.0"]
 
 
 def test_another_budget_is_marked(publish, make_record):
@@ -55,7 +55,7 @@ def test_a_stale_record_is_marked(publish, make_record):
 def test_a_missing_run_is_listed_with_its_command(tmp_path):
     page = comparison_page(tmp_path)
     assert page.count("| not run (") + page.count(" not run (") >= len(MODELS)
-    assert "`make reproduce-fgsam ONLY=full+num_epochs=12`" in page
+    assert "`make reproduce-fgsam ONLY=full+num_epochs=8`" in page
 
 
 def test_records_of_different_images_are_not_compared(publish, make_record):

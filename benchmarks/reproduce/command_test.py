@@ -119,7 +119,7 @@ def test_several_papers_also_run_what_their_comparison_needs(long_plan, monkeypa
         parsed = arguments(*more)
         parsed.papers = papers
         command.make_plans(parsed, launch_of(parsed))
-    assert "full+num_epochs=12" in labels_of("fgsam")
+    assert "full+num_epochs=8" in labels_of("fgsam")
     assert asked == [(), tuple(labels_of("fgsam")), tuple(labels_of("mgre")), (), ()]
 
 
