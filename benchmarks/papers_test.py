@@ -13,8 +13,9 @@ from benchmarks.spec import known_papers, load_spec
 from common.datasets import reader_of
 from common.datasets.synthetic import make_dataset
 from common.evaluation.report import evaluate_main
-from common.paper import load_paper
+from common.paper import images_per_epoch, load_paper
 from common.paths import REPOSITORY
+from common.runs import open_run
 
 PAPERS = known_papers()
 BY_PAPER = [pytest.param(paper, marks=pytest.mark.xdist_group(paper)) for paper in PAPERS]  # in one process each
@@ -71,6 +72,26 @@ def test_a_copied_folder_trains_at_once_in_its_own_run_directory(copied_run):
     paper, place, directory = copied_run
     assert json.loads((directory / "result.json").read_text())["paper"] == "my_idea"
     assert not (place / "reid_runs" / paper).exists()
+
+
+def test_an_epoch_trains_on_as_many_images_as_estimates_and_the_progress_bar_expect(copied_run, tiny):
+    paper, _, directory = copied_run
+    modules = load_paper(paper)
+    record = json.loads((directory / "result.json").read_text())
+
+    def planned(**changes):
+        changes = [f"{key}={value}" for key, value in {"num_epochs": 1, **changes}.items()]
+        options = ["--demo", "--data-root", str(tiny), "--dataset", DATA_SETS[paper], "--device", "cpu"]
+        options += ["--set", *changes]
+        return open_run(paper, modules.settings.Settings, options)
+
+    trained = record["images_per_second"] * record["seconds"]["train"]  # both are rounded
+    assert trained == pytest.approx(images_per_epoch(modules, planned()), rel=0.1)
+    in_pairs = hasattr(planned().settings, "pairs_per_batch")
+    run = planned(**{"pairs_per_batch": 10} if in_pairs else {"images_per_identity": 3})
+    batches = list(modules.train.sampler_of(run).batches(1))
+    images = sum(len(batch.first if in_pairs else batch) for batch in batches)
+    assert images_per_epoch(modules, run) == images != len(run.dataset.train)
 
 
 def test_a_copied_folders_tests_test_the_copy(tmp_path):

@@ -40,7 +40,8 @@ class SettingsModule(Protocol):
 
 class TrainModule(Protocol):
     """train.py: `python -m <paper>.train` with the command line of `common.runs.open_run` trains, scores and writes
-    the run's result record. It may have a number TRAINING_COST (see above)."""
+    the run's result record. It may have a number TRAINING_COST (see above) and, where an epoch trains on more or fewer
+    images than there are, a function images_per_epoch(run) -> int, for estimates."""
 
     def main(self, argv: list[str] | None = None) -> None: ...
 
@@ -112,6 +113,12 @@ def load_paper(name: str) -> Paper:
     if package_folder(name) is None:
         raise UserError(f"there is no paper '{name}': its folder with __init__.py belongs beside common/")
     return _LazyPaper(name)
+
+
+def images_per_epoch(paper: Paper, run: Run) -> int:
+    """How many images, or pairs, an epoch of a run trains on. UserError: too few for a batch."""
+    count = getattr(paper.train, "images_per_epoch", None)
+    return count(run) if count else len(run.dataset.train)
 
 
 def training_cost(paper: Paper) -> float:

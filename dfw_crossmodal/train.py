@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from common import augment, distributed
+from common.datasets.base import Subset
 from common.errors import command
 from common.evaluation import Embed, evaluate
 from common.images import ImageStore
@@ -57,13 +58,32 @@ def prepared(images: Tensor, settings: Settings) -> Tensor:
     return augment.normalise(images).contiguous(memory_format=torch.channels_last)
 
 
+def visible_images(subset: Subset) -> np.ndarray:
+    """(N,) bool."""
+    return np.array([sample.modality == "visible" for sample in subset.samples])
+
+
+def sampler_of(run: Run) -> CrossModalitySampler:
+    settings, subset = run.settings, run.dataset.train
+    return CrossModalitySampler(
+        subset.labels,
+        visible_images(subset),
+        settings.identities_per_batch,
+        settings.images_per_identity,
+        seed=run.seed,
+    )
+
+
+def images_per_epoch(run: Run) -> int:
+    """Of both modalities, the smaller one as often as the larger. For progress and estimates."""
+    settings = run.settings
+    return sampler_of(run).num_batches(1) * 2 * settings.identities_per_batch * settings.images_per_identity
+
+
 def train(run: Run) -> CrossModalityNet:
     """The whole training of a run, from its last finished epoch on; returns the network of the last epoch."""
     settings, device, subset = run.settings, run.device, run.dataset.train
-    is_visible = np.array([sample.modality == "visible" for sample in subset.samples])
-    sampler = CrossModalitySampler(
-        subset.labels, is_visible, settings.identities_per_batch, settings.images_per_identity, seed=run.seed
-    )
+    sampler, is_visible = sampler_of(run), visible_images(subset)
     store = ImageStore(subset, settings.height, settings.width, cache=settings.cache)
     labels, visible = torch.from_numpy(subset.labels), torch.from_numpy(is_visible)
 
@@ -75,7 +95,7 @@ def train(run: Run) -> CrossModalityNet:
     last_epoch = run.restore(**parts)
 
     network = distributed.parallel(model.train(), device)
-    meter = Meter(run, settings.num_epochs, len(subset), last_epoch=last_epoch)
+    meter = Meter(run, settings.num_epochs, images_per_epoch(run), last_epoch=last_epoch)
     for epoch in range(last_epoch + 1, settings.num_epochs + 1):
         run.seed_epoch(epoch)
         rate = learning_rate(epoch, settings)

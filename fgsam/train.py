@@ -37,6 +37,16 @@ def prepared(images: Tensor) -> Tensor:
     return augment.normalise(images).contiguous(memory_format=torch.channels_last)
 
 
+def sampler_of(run: Run) -> IdentitySampler:
+    settings, labels = run.settings, run.dataset.train.labels
+    return IdentitySampler(labels, settings.identities_per_batch, settings.images_per_identity, seed=run.seed)
+
+
+def images_per_epoch(run: Run) -> int:
+    """More than there are, as identities with few images are filled up to K. For progress and estimates."""
+    return sampler_of(run).num_batches(1) * run.settings.identities_per_batch * run.settings.images_per_identity
+
+
 def train(run: Run) -> Baseline | FGSAM:
     """All phases of a run in turn, from its last finished epoch on; returns the network of the last phase."""
     table, last_epoch = read_table(run), run.restore()
@@ -52,7 +62,7 @@ def train_phase(run: Run, phase: int, table: AttributeTable, last_epoch: int) ->
     last_epoch: the run's last finished one; epochs count through all phases.
     """
     settings, device, subset = run.settings, run.device, run.dataset.train
-    sampler = IdentitySampler(subset.labels, settings.identities_per_batch, settings.images_per_identity, seed=run.seed)
+    sampler = sampler_of(run)
     store = ImageStore(subset, settings.height, settings.width, cache=settings.cache)
     labels, attributes = torch.from_numpy(subset.labels), torch.from_numpy(table.labels(subset))
 
@@ -77,7 +87,7 @@ def train_phase(run: Run, phase: int, table: AttributeTable, last_epoch: int) ->
             load_pose_net(model, pose_weights(run), run.paper, settings)
 
     network = distributed.parallel(model.train(), device)
-    meter = Meter(run, end, len(subset), last_epoch=last_epoch)
+    meter = Meter(run, end, images_per_epoch(run), last_epoch=last_epoch)
     for epoch in range(last_epoch + 1, end + 1):
         run.seed_epoch(epoch)
         rate = learning_rate(phase, epoch - before, settings)

@@ -57,13 +57,24 @@ def training_joints(run: Run, subset: Subset) -> Tensor:
         ) from None
 
 
+def sampler_of(run: Run) -> IdentitySampler:
+    settings = run.settings
+    subset, _ = run.dataset.hold_out(settings.validation_identities)
+    return IdentitySampler(subset.labels, settings.identities_per_batch, settings.images_per_identity, seed=run.seed)
+
+
+def images_per_epoch(run: Run) -> int:
+    """More than there are, as identities with few images are filled up to K. For progress and estimates."""
+    return sampler_of(run).num_batches(1) * run.settings.identities_per_batch * run.settings.images_per_identity
+
+
 def train(run: Run, subset: Subset, joints: Tensor | None) -> MGRe:
     """The whole training of a run, from its last finished epoch on; returns the network of the last epoch.
 
     subset: the training images; joints: theirs, (N, 17, 3), for networks with body regions.
     """
     settings, device = run.settings, run.device
-    sampler = IdentitySampler(subset.labels, settings.identities_per_batch, settings.images_per_identity, seed=run.seed)
+    sampler = sampler_of(run)
     store = ImageStore(subset, settings.height, settings.width, cache=settings.cache)
     labels = torch.from_numpy(subset.labels)
 
@@ -77,7 +88,7 @@ def train(run: Run, subset: Subset, joints: Tensor | None) -> MGRe:
     last_epoch = run.restore(**parts)
 
     network = distributed.parallel(model.train(), device)
-    meter = Meter(run, settings.num_epochs, len(subset), last_epoch=last_epoch)
+    meter = Meter(run, settings.num_epochs, images_per_epoch(run), last_epoch=last_epoch)
     for epoch in range(last_epoch + 1, settings.num_epochs + 1):
         run.seed_epoch(epoch)
         num_steps = sampler.num_batches(epoch)

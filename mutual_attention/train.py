@@ -46,10 +46,20 @@ def prepared(images: Tensor, mean: Tensor) -> Tensor:
     return ((images - mean) / deviations).contiguous(memory_format=torch.channels_last)
 
 
+def sampler_of(run: Run) -> PairSampler:
+    subset = run.dataset.train
+    return PairSampler(subset.labels, subset.cameras, run.settings.pairs_per_batch, seed=run.seed)
+
+
+def images_per_epoch(run: Run) -> int:
+    """Pairs: whole batches of them. For progress and estimates."""
+    return sampler_of(run).num_batches(1) * run.settings.pairs_per_batch
+
+
 def train(run: Run) -> MutualAttentionNet:
     """The whole training of a run, from its last finished epoch on; returns the network of the last epoch."""
     settings, device, subset = run.settings, run.device, run.dataset.train
-    sampler = PairSampler(subset.labels, subset.cameras, settings.pairs_per_batch, seed=run.seed)
+    sampler = sampler_of(run)
     store = ImageStore(subset, settings.height, settings.width, cache=settings.cache)
     mean = mean_image_of(run)
     labels = torch.from_numpy(subset.labels)
@@ -64,7 +74,7 @@ def train(run: Run) -> MutualAttentionNet:
     last_epoch = run.restore(**parts)
 
     network = distributed.parallel(model.train(), device)
-    meter = Meter(run, settings.num_epochs, len(subset), last_epoch=last_epoch)
+    meter = Meter(run, settings.num_epochs, images_per_epoch(run), last_epoch=last_epoch)
     for epoch in range(last_epoch + 1, settings.num_epochs + 1):
         run.seed_epoch(epoch)
         rate = learning_rate(epoch, settings)

@@ -37,10 +37,20 @@ def prepared(images: Tensor) -> Tensor:
     return augment.normalise(images).contiguous(memory_format=torch.channels_last)
 
 
+def sampler_of(run: Run) -> IdentitySampler:
+    settings, labels = run.settings, run.dataset.train.labels
+    return IdentitySampler(labels, settings.identities_per_batch, settings.images_per_identity, seed=run.seed)
+
+
+def images_per_epoch(run: Run) -> int:
+    """More than there are, as identities with few images are filled up to K. For progress and estimates."""
+    return sampler_of(run).num_batches(1) * run.settings.identities_per_batch * run.settings.images_per_identity
+
+
 def train(run: Run) -> NDMFNet:
     """Train a run from its last finished epoch on; returns the network after the last epoch."""
     settings, device, subset = run.settings, run.device, run.dataset.train
-    sampler = IdentitySampler(subset.labels, settings.identities_per_batch, settings.images_per_identity, seed=run.seed)
+    sampler = sampler_of(run)
     store = ImageStore(subset, settings.height, settings.width, cache=settings.cache)
     labels = torch.from_numpy(subset.labels)
 
@@ -58,7 +68,7 @@ def train(run: Run) -> NDMFNet:
     last_epoch = run.restore(**parts)
 
     network = distributed.parallel(model.train(), device)
-    meter = Meter(run, settings.num_epochs, len(subset), last_epoch=last_epoch)
+    meter = Meter(run, settings.num_epochs, images_per_epoch(run), last_epoch=last_epoch)
     for epoch in range(last_epoch + 1, settings.num_epochs + 1):
         run.seed_epoch(epoch)
         rate = learning_rate(epoch, settings)

@@ -12,7 +12,7 @@ from common.runs.record import Record
 
 from .plan import Plan, PlannedRun
 
-LEAST_SECONDS = 8.0  # a colour histogram or a count; mostly reading and decoding
+LEAST_SECONDS = 8.0  # of any run, mostly starting, reading and decoding; a colour histogram or a count needs no more
 PROBE_IMAGES = 32  # per batch
 
 
@@ -34,7 +34,7 @@ def estimate(plan: Plan, records: Sequence[Record], published: Sequence[Record] 
             if run.variant not in probed:
                 probed[run.variant] = embedding_rate(run) or min(probed.values(), default=1.0)
             rate = probed[run.variant] / cost
-        planned.seconds = planned.images / rate + planned.evaluated / (cost * rate)
+        planned.seconds = LEAST_SECONDS + planned.images / rate + planned.evaluated / (cost * rate)
 
 
 def program_seconds(planned: PlannedRun, records: Sequence[Record]) -> float:

@@ -8,7 +8,7 @@ from benchmarks.spec import BASELINES, Document, PaperSpec, Row, RunSpec
 from common.datasets import open_dataset, trial_of, trials_of
 from common.datasets.base import DataSet
 from common.errors import UserError
-from common.paper import load_paper
+from common.paper import images_per_epoch, load_paper
 from common.runs import Run, open_run
 from common.runs.record import program_directory, read_record
 from common.runs.source import source_hash
@@ -166,7 +166,7 @@ def _plan_training(
         module=f"{paper}.train",
         arguments=arguments,
         state=state,
-        images=max(epochs, 0) * len(dataset.train),
+        images=max(epochs, 0) * images_per_epoch(load_paper(paper), run),
         evaluated=sum({part.name: len(part) for s in dataset.searches for part in (s.query, s.gallery)}.values()),
         run=run,
     )

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.reproduce import estimate as estimates
 from benchmarks.reproduce import plan as plans
-from benchmarks.reproduce.estimate import duration_text, embedding_rate, estimate, measured_rate
+from benchmarks.reproduce.estimate import LEAST_SECONDS, duration_text, embedding_rate, estimate, measured_rate
 from benchmarks.reproduce.plan import chosen_documents, chosen_rows, make_plan
 from benchmarks.spec import load_spec
 from common.datasets.base import DataSet, Sample, Search, Subset
@@ -17,16 +17,17 @@ from common.paper import TRAINING_COST
 from common.runs.source import source_hash
 
 SPEC = load_spec("ndmf_net")
+TRAINED = 8 * 64  # images of the demo's epochs
 
 
 @pytest.fixture
 def market(tmp_path, monkeypatch):
-    """Twelve images called market1501, opened in place of any data set; runs are in tmp_path."""
+    """64 images of 16 people called market1501, opened in place of any data set; runs are in tmp_path."""
     monkeypatch.setenv("REID_RUNS", str(tmp_path / "runs"))
     folder = tmp_path / "market1501"
     folder.mkdir()
     samples = []
-    for position in range(12):
+    for position in range(64):
         (folder / f"{position}.jpg").write_bytes(b"x" * position)
         samples.append(Sample(folder / f"{position}.jpg", position // 4, position % 2))
     subsets = {name: Subset(name, tuple(samples)) for name in ("train", "query", "gallery")}
@@ -56,7 +57,7 @@ def test_a_run_that_several_documents_need_is_planned_once(market):
     baselines = [f"demo-{name}-s0" for name in ("colour_histogram", "balanced_histogram", "baseline+num_epochs=0")]
     assert names(plan) == ["demo-counts-s0", *(f"demo-{name}-s0" for name in variants), *baselines]
     assert plan.left_out == []
-    assert plan.trained("sam").name == "market1501-demo-sam-s0" and plan.trained("sam").images == 12 * 12
+    assert plan.trained("sam").name == "market1501-demo-sam-s0" and plan.trained("sam").images == TRAINED
 
 
 def test_scope_all_has_every_document_and_headline_only_its_own():
@@ -69,7 +70,7 @@ def test_runs_that_the_comparison_of_papers_needs_are_added_by_their_labels():
     def labels(**more):
         return {row.run.label for row, _, _ in chosen_rows(load_spec("fgsam"), "headline", (), demo=True, **more)}
 
-    assert labels(also=["full+num_epochs=12"]) - labels() == {"full+num_epochs=12"}
+    assert labels(also=["full+num_epochs=8"]) - labels() == {"full+num_epochs=8"}
 
 
 def test_scope_all_adds_the_sweep_that_fits_the_size_and_at_demo_size_the_other_data_sets(market):
@@ -121,7 +122,7 @@ def test_states_decide_what_is_run(market, make_record):
     assert states == {"full": "finished", "baseline": "stale", "sam": "interrupted", "pcam": "new"}
     assert [run.run.variant for run in plan.to_do] == ["pcam", "sam"]
     interrupted = plan.trained("sam")
-    assert "--resume" in interrupted.arguments and interrupted.images == (12 - 5) * 12
+    assert "--resume" in interrupted.arguments and interrupted.images == TRAINED * 3 // 8
     forced = planned(only=["full"], force=True)
     assert forced.to_do and "--force" in forced.runs[0].arguments
 
@@ -165,9 +166,10 @@ def test_the_estimate_comes_from_finished_runs_or_from_a_probe_of_the_network(ma
     estimate(plan, [])
     assert sorted(probed) == ["full", "sam"]
     trained = plan.trained("full")
-    assert trained.seconds == pytest.approx(12 * 12 / (24.0 / TRAINING_COST) + 24 / 24.0)
+    assert trained.seconds == pytest.approx(LEAST_SECONDS + TRAINED / (24.0 / TRAINING_COST) + 128 / 24.0)
     estimate(plan, [at_precision(make_record(), trained.run)])
-    assert len(probed) == 2 and trained.seconds == pytest.approx((144 + 24 / TRAINING_COST) / 118.2)
+    assert trained.seconds == pytest.approx(LEAST_SECONDS + (TRAINED + 128 / TRAINING_COST) / 118.2)
+    assert len(probed) == 2
 
 
 def test_a_network_that_cannot_be_probed_is_taken_to_be_as_slow_as_the_slowest_other(market, monkeypatch):
@@ -177,7 +179,7 @@ def test_a_network_that_cannot_be_probed_is_taken_to_be_as_slow_as_the_slowest_o
     monkeypatch.setattr(estimates, "embedding_rate", lambda run: rates[run.variant])
     estimate(plan, [])
     known = [rates[name] for name in order[: order.index("sam")]]
-    seconds = (144 * TRAINING_COST + 24) / min(known, default=1.0)
+    seconds = LEAST_SECONDS + (TRAINED * TRAINING_COST + 128) / min(known, default=1.0)
     assert plan.trained("sam").seconds == pytest.approx(seconds)
 
 
@@ -186,15 +188,15 @@ def test_a_variants_own_runs_give_its_speed(market, monkeypatch, make_record):
     monkeypatch.setattr(estimates, "embedding_rate", lambda run: pytest.fail("nothing must be probed"))
     records = [make_record("full", images_per_second=40.0), make_record("sam", images_per_second=80.0)]
     estimate(plan, [at_precision(record, plan.trained("full").run) for record in records])
-    assert plan.trained("full").seconds == pytest.approx((144 + 24 / TRAINING_COST) / 40)
-    assert plan.trained("sam").seconds == pytest.approx((144 + 24 / TRAINING_COST) / 80)
+    assert plan.trained("full").seconds == pytest.approx(LEAST_SECONDS + (TRAINED + 128 / TRAINING_COST) / 40)
+    assert plan.trained("sam").seconds == pytest.approx(LEAST_SECONDS + (TRAINED + 128 / TRAINING_COST) / 80)
 
 
 def test_a_program_takes_as_long_as_its_published_record(market, make_record):
     plan = planned(only=["colour_histogram"])
     (program,) = plan.runs
     estimate(plan, [])
-    assert program.seconds == estimates.LEAST_SECONDS
+    assert program.seconds == LEAST_SECONDS
     estimate(plan, [], [make_record("colour_histogram", run=program.name, seconds={"evaluate": 160.0})])
     assert program.seconds == 160.0
 
