@@ -1,10 +1,12 @@
-"""The paper's figures that need trained networks: Fig. 8 (heat maps) and Fig. 9 (retrieval lists)."""
+"""The figures that need trained networks: Fig. 8 (heat maps), Fig. 9 (retrieval lists), what each module carries."""
 
 from pathlib import Path
 
 from common.evaluation import LoadedRun
+from common.evaluation.carried import carried_figure
 from common.evaluation.figures import heat_map_figure, retrieval_figure
 
+from .activity import carriers_of
 from .train import prepared
 
 
@@ -17,3 +19,9 @@ def fig9(runs: dict[str, LoadedRun], file: Path) -> dict:
     """The gallery images nearest to queries of random identities, with their cosine similarities."""
     (loaded,) = runs.values()
     return retrieval_figure(loaded, file)
+
+
+def carried(runs: dict[str, LoadedRun], file: Path) -> dict:
+    """What each module of the trained network carries: scores with its output replaced."""
+    (loaded,) = runs.values()
+    return carried_figure(loaded, carriers_of(loaded.model), file)

@@ -9,6 +9,7 @@ Zhu, Zhou, Zhu, Ma, IEEE Access 2023. This is a ResNet with its last stride at 1
 Shapes: B images, C channels, H x W of a feature map, N parts, R the LSTM's hidden size, m the size of f_D.
 """
 
+from collections import OrderedDict
 from typing import NamedTuple
 
 import torch
@@ -85,12 +86,12 @@ class NDMFNet(nn.Module):
 
 def part_level_hybrid_attention(channels: int, settings: Settings) -> nn.Sequential:
     """PHAM, eq. 6: SAM(PCAM(x)). Table 5's rows leave one or both out."""
-    modules: list[nn.Module] = []
+    modules: dict[str, nn.Module] = {}
     if settings.pcam:
-        modules.append(PartLevelChannelAttention(channels, settings.num_parts))
+        modules["pcam"] = PartLevelChannelAttention(channels, settings.num_parts)
     if settings.sam:
-        modules.append(SpatialAttention())
-    return nn.Sequential(*modules)
+        modules["sam"] = SpatialAttention()
+    return nn.Sequential(OrderedDict(modules))
 
 
 class PartLevelChannelAttention(nn.Module):
@@ -102,6 +103,7 @@ class PartLevelChannelAttention(nn.Module):
         self.weight = nn.Parameter(torch.empty(num_parts, channels, 2 * channels))  # W_i of eq. 1, one for each part
         bound = (2 * channels) ** -0.5  # as nn.Linear does
         nn.init.uniform_(self.weight, -bound, bound)
+        self.gates = nn.Identity()  # (B, C, N), seen from outside by activity.py
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W). Parts are those of torch.tensor_split where N does not divide H."""
@@ -118,7 +120,8 @@ class PartLevelChannelAttention(nn.Module):
             torch.bmm(pooled, self.weight.transpose(1, 2))
         )  # (N, B, C), eq. 1 for all parts at once
         part_of_row = tuple(i for i, part in enumerate(row_means) for _ in range(part.shape[2]))
-        attention = attention.permute(1, 2, 0).index_select(2, constant(part_of_row, x.device))  # (B, C, H)
+        attention = self.gates(attention.permute(1, 2, 0))
+        attention = attention.index_select(2, constant(part_of_row, x.device))  # (B, C, H)
         return x * attention[..., None]  # eq. 2-3
 
 
@@ -128,11 +131,12 @@ class SpatialAttention(nn.Module):
     def __init__(self):
         super().__init__()
         self.convolution = nn.Conv2d(2, 1, kernel_size=3, padding=1, bias=False)
+        self.gates = nn.Identity()  # (B, 1, H, W), seen from outside by activity.py
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
         descriptors = torch.cat([x.mean(1, keepdim=True), x.amax(1, keepdim=True)], dim=1)
-        return x * torch.sigmoid(self.convolution(descriptors))
+        return x * self.gates(torch.sigmoid(self.convolution(descriptors)))
 
 
 class NeighboringPartDependency(nn.Module):

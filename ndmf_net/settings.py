@@ -45,6 +45,7 @@ class Settings:
     warmup_peak: Rate
     decay_epochs: list[Positive]
     weight_decay: Rate
+    dependency_decay: Literal["coupled", "decoupled", "none"]
     adam_beta1: Annotated[float, Field(ge=0, lt=1)]
 
     precision: Literal["auto", "bf16", "fp16", "fp32"]

@@ -7,13 +7,17 @@ from common import augment, distributed
 from common.complexity import model_size
 from common.errors import command
 from common.evaluation import Embed, evaluate_first_search
+from common.evaluation.retrieval import random_identities
 from common.images import ImageStore
 from common.runs import Meter, Run, open_run
 from common.samplers import IdentitySampler
 
+from .activity import activity
 from .losses import Batch, losses
 from .model import NDMFNet
 from .settings import Settings
+
+NUM_WATCHED = 64  # training images of different people on which the modules' activity is logged
 
 
 def learning_rate(epoch: int, settings: Settings) -> float:
@@ -42,6 +46,25 @@ def sampler_of(run: Run) -> IdentitySampler:
     return IdentitySampler(labels, settings.identities_per_batch, settings.images_per_identity, seed=run.seed)
 
 
+def build_optimiser(model: NDMFNet, settings: Settings, *, fused: bool) -> torch.optim.Adam:
+    """Adam with coupled weight decay, as the paper's; the NDEMs' decay as `dependency_decay` says."""
+    dependency = [p for name, p in model.named_parameters() if name.startswith("dependency")]
+    known = {id(parameter) for parameter in dependency}
+    others = [parameter for parameter in model.parameters() if id(parameter) not in known]
+    groups: list[dict] = [{"params": others}]
+    if dependency:
+        decay = 0.0 if settings.dependency_decay == "none" else settings.weight_decay
+        decoupled = settings.dependency_decay == "decoupled"
+        groups.append({"params": dependency, "weight_decay": decay, "decoupled_weight_decay": decoupled})
+    return torch.optim.Adam(
+        groups,
+        lr=settings.learning_rate,
+        betas=(settings.adam_beta1, 0.999),
+        weight_decay=settings.weight_decay,
+        fused=fused,
+    )
+
+
 def images_per_epoch(run: Run) -> int:
     """More than there are, as identities with few images are filled up to K. For progress and estimates."""
     return sampler_of(run).num_batches(1) * run.settings.identities_per_batch * run.settings.images_per_identity
@@ -53,16 +76,11 @@ def train(run: Run) -> NDMFNet:
     sampler = sampler_of(run)
     store = ImageStore(subset, settings.height, settings.width, cache=settings.cache)
     labels = torch.from_numpy(subset.labels)
+    watched = prepared(run.to_device(store.gather(random_identities(subset, NUM_WATCHED))))
 
     run.seed_epoch(0)
     model = NDMFNet(subset.num_identities, settings).to(device, memory_format=torch.channels_last)
-    optimiser = torch.optim.Adam(
-        model.parameters(),
-        lr=settings.learning_rate,
-        betas=(settings.adam_beta1, 0.999),
-        weight_decay=settings.weight_decay,
-        fused=run.fused,
-    )
+    optimiser = build_optimiser(model, settings, fused=run.fused)
     scaler = run.gradient_scaler()
     parts = {"model": model, "optimiser": optimiser, "scaler": scaler}
     last_epoch = run.restore(**parts)
@@ -85,7 +103,7 @@ def train(run: Run) -> NDMFNet:
             scaler.step(optimiser)
             scaler.update()
             meter.update(terms, len(indices))
-        meter.finish_epoch(parts, learning_rate=rate)
+        meter.finish_epoch(parts, activity(model, watched), learning_rate=rate)
     meter.close()
     return model
 

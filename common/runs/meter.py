@@ -78,10 +78,13 @@ class Meter:
                 "Try --set precision=fp32 or a lower learning rate"
             )
 
-    def finish_epoch(self, parts: Mapping[str, Any], **entry: float) -> None:
+    def finish_epoch(
+        self, parts: Mapping[str, Any], watched: Mapping[str, float] | None = None, **entry: float
+    ) -> None:
         """Log the epoch's means and, where one is due, write a checkpoint; the one before is kept as previous.pth.
 
-        parts: the objects whose state_dict is saved (model, optimiser, scaler); entry: more values to log.
+        parts: the objects whose state_dict is saved (model, optimiser, scaler); entry: more values to log and print;
+        watched: values that are only logged.
         """
         run, history = self.run, self.run.history
         means = {name: distributed.mean(total / self.num_steps, run.device) for name, total in self.sums.items()}
@@ -89,7 +92,7 @@ class Meter:
         seconds = time.monotonic() - self.started
         history.train_seconds += seconds
         history.trained_images += self.num_images
-        history.log.append({"epoch": self.epoch, **entry, "seconds": round(seconds, 2)})
+        history.log.append({"epoch": self.epoch, **entry, **(watched or {}), "seconds": round(seconds, 2)})
         if distributed.is_main():
             if self._checkpoint_is_due():
                 self._write_checkpoint(parts)

@@ -93,6 +93,23 @@ def line_figure(
         return _write_figure(figure, path)
 
 
+def bar_figure(
+    path: Path | str, *, x: Sequence[str], series: Mapping[str, Sequence[float]], x_label: str, y_label: str
+) -> Path:
+    """Named series of bars side by side at each word of x; a dashed line marks the first word's first bar."""
+    with matplotlib.style.context(["default", STYLE]):
+        figure = Figure(figsize=(max(5.6, 1.1 * len(x)), 4.2))
+        axes = figure.subplots()
+        places, width = np.arange(len(x)), 0.8 / len(series)
+        for number, (name, values) in enumerate(series.items()):
+            axes.bar(places + (number - (len(series) - 1) / 2) * width, values, width, label=name)
+        axes.axhline(next(iter(series.values()))[0], color="black", linestyle="--", linewidth=1, marker="")
+        axes.set(xlabel=x_label, ylabel=y_label)
+        axes.set_xticks(places, x, rotation=30, ha="right")
+        axes.legend()
+        return _write_figure(figure, path)
+
+
 def _write_figure(figure: Figure, path: Path | str) -> Path:
     """Omits matplotlib's version, which would change the bytes."""
     path = Path(path)
