@@ -41,7 +41,8 @@ def activity(model: NDMFNet, images: Tensor) -> dict[str, float]:
     """Of the network in evaluation mode on images (B, 3, H, W), normalised; it is left in the mode in which it was.
 
     `<gates>_mean`, `_spread` and `_saturated` as in `gate_statistics`; `f_B_deviation`, `f_D1_deviation`,
-    `f_D3_deviation` as in `deviation_over_images`; `f_D_share`: the part of f_D's term in the sum of both terms'
+    `f_D3_deviation` as in `deviation_over_images`; `f_D1_weights` and `f_D3_weights`: the root mean square of the LSTM's
+    weights, biases left out, which falls to 0 where weight decay wins; `f_D_share`: the part of f_D's term in the sum of both terms'
     variances in f_F (eq. 10).
     """
     gates, dependencies, training = gates_of(model), dependencies_of(model), model.training
@@ -54,6 +55,9 @@ def activity(model: NDMFNet, images: Tensor) -> dict[str, float]:
     for name, module in gates.items():
         values |= {f"{name}_{key}": value for key, value in gate_statistics(found[module]).items()}
     values |= {f"{name}_deviation": deviation_over_images(found[module]) for name, module in dependencies.items()}
+    for name, module in dependencies.items():
+        matrices = [p.detach().flatten() for p in model.get_submodule(module).lstm.parameters() if p.dim() == 2]
+        values[f"{name}_weights"] = torch.cat(matrices).float().square().mean().sqrt().item()
     if dependencies:
         f_D = sum(found[module].float() for module in dependencies.values())
         from_B, from_D = model.fusion.weight.float().split([f_B.shape[1], f_D.shape[1]], dim=1)

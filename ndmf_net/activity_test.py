@@ -35,6 +35,10 @@ def test_the_log_has_gates_deviations_and_the_share_of_f_D():
         x1, x3, x4 = model.feature_maps(images)
         f_B, f_D1, f_D3 = x4.mean((2, 3)), model.dependency1(x1), model.dependency3(x3)
         assert found["f_D3_deviation"] == pytest.approx(f_D3.var(0).mean().sqrt().item(), rel=1e-4)
+        lstm = dict(model.dependency1.lstm.named_parameters())
+        squares = [(weight**2).sum() for name, weight in lstm.items() if "weight" in name]
+        count = sum(weight.numel() for name, weight in lstm.items() if "weight" in name)
+        assert found["f_D1_weights"] == pytest.approx((sum(squares) / count).sqrt().item(), rel=1e-5)
         whole = model.fusion.weight
         terms = f_B @ whole[:, :512].T, (f_D1 + f_D3) @ whole[:, 512:].T
         variances = [term.var(0).mean() for term in terms]

@@ -3,7 +3,7 @@
 Zhu, Zhou, Zhu, Ma, IEEE Access 2023. This is a ResNet with its last stride at 1, with:
   - PHAM after layer1 and after layer3 (eq. 6): channel attention for each horizontal part (PCAM, eq. 1-3), then spatial
     attention (SAM, eq. 4-5); the attended map feeds the next stage and its own NDEM;
-  - NDEM on the same two maps (eq. 8): a two-layer bidirectional LSTM over the sequence of parts;
+  - NDEM on the same two maps (eq. 8): a two-layer LSTM over the sequence of parts;
   - their fusion with the backbone's feature (eq. 9-10).
 
 Shapes: B images, C channels, H x W of a feature map, N parts, R the LSTM's hidden size, m the size of f_D.
@@ -131,6 +131,7 @@ class SpatialAttention(nn.Module):
     def __init__(self):
         super().__init__()
         self.convolution = nn.Conv2d(2, 1, kernel_size=3, padding=1, bias=False)
+        nn.init.zeros_(self.convolution.weight)  # ASSUMED: every gate starts at one half, whatever the seed
         self.gates = nn.Identity()  # (B, 1, H, W), seen from outside by activity.py
 
     def forward(self, x: Tensor) -> Tensor:
@@ -153,15 +154,19 @@ class NeighboringPartDependency(nn.Module):
         tallest = -(-height // self.num_parts)
         in_features = channels * tallest * width if self.part_features == "flatten" else channels
         R = settings.lstm_hidden_size
-        # 2R for each step: the two directions of Fig. 1(c)'s D_ij.
-        self.lstm = nn.LSTM(in_features, R, num_layers=2, bidirectional=True, batch_first=True)
+        # 2R for each step: either both directions of the second layer, or both layers of one direction.
+        self.both_directions = settings.lstm_directions == 2
+        if self.both_directions:
+            self.lstm = nn.LSTM(in_features, R, num_layers=2, bidirectional=True, batch_first=True)
+        else:
+            self.lstm = nn.ModuleList([nn.LSTM(size, R, batch_first=True) for size in (in_features, R)])
         self.linear = nn.Linear(2 * self.num_parts * R, settings.dependency_size, bias=False)
         self._initialise_by_fan_in()
 
     def _initialise_by_fan_in(self) -> None:
         # nn.LSTM scales by 1/sqrt(R) whatever the input size; with 65,536 inputs the gates would start saturated.
         for name, weight in self.lstm.named_parameters():
-            if name.startswith("weight_ih"):
+            if "weight_ih" in name:
                 bound = weight.shape[1] ** -0.5
                 nn.init.uniform_(weight, -bound, bound)
 
@@ -177,5 +182,13 @@ class NeighboringPartDependency(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> f_D (B, m), each in (0, 1)."""
         with full_precision(x.device):  # in half precision many of the LSTM's gradients round to zero
-            states, _ = self.lstm(self.sequence(x.to(self.linear.weight.dtype)))
+            states = self.hidden_states(self.sequence(x.to(self.linear.weight.dtype)))
             return torch.sigmoid(self.linear(states.flatten(1)))
+
+    def hidden_states(self, sequence: Tensor) -> Tensor:
+        """(B, N, in_features) -> (B, N, 2R)."""
+        if self.both_directions:
+            return self.lstm(sequence)[0]
+        first, _ = self.lstm[0](sequence)
+        second, _ = self.lstm[1](first)
+        return torch.cat([first, second], dim=2)

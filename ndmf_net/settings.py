@@ -27,6 +27,7 @@ class Settings:
     num_parts: Positive
     part_features: Literal["flatten", "pool"]
     lstm_hidden_size: Positive
+    lstm_directions: Literal[1, 2]
     dependency_size: Positive
     feature_size: Positive
     bnneck: bool

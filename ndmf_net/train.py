@@ -21,7 +21,7 @@ NUM_WATCHED = 64  # training images of different people on which the modules' ac
 
 
 def learning_rate(epoch: int, settings: Settings) -> float:
-    """Eq. 17; epochs count from 1. The jump after the warm-up is the paper's own."""
+    """Eq. 17; epochs count from 1. It jumps after the warm-up unless `warmup_peak` is `learning_rate` (README)."""
     if epoch <= settings.warmup_epochs:
         return settings.warmup_peak * epoch / settings.warmup_epochs
     return settings.learning_rate * 0.1 ** sum(epoch > decay for decay in settings.decay_epochs)
