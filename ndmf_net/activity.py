@@ -41,9 +41,9 @@ def activity(model: NDMFNet, images: Tensor) -> dict[str, float]:
     """Of the network in evaluation mode on images (B, 3, H, W), normalised; it is left in the mode in which it was.
 
     `<gates>_mean`, `_spread` and `_saturated` as in `gate_statistics`; `f_B_deviation`, `f_D1_deviation`,
-    `f_D3_deviation` as in `deviation_over_images`; `f_D1_weights` and `f_D3_weights`: the root mean square of the LSTM's
-    weights, biases left out, which falls to 0 where weight decay wins; `f_D_share`: the part of f_D's term in the sum of both terms'
-    variances in f_F (eq. 10).
+    `f_D3_deviation` as in `deviation_over_images`; `f_D1_weights`, `f_D3_weights`: the root mean square of the LSTM's
+    weights, biases left out, which falls to 0 where weight decay wins; `f_D_share`: the part of f_D's term in the sum
+    of both terms' variances in f_F (eq. 10).
     """
     gates, dependencies, training = gates_of(model), dependencies_of(model), model.training
     watched = [*gates.values(), *dependencies.values(), "backbone.layer4"]

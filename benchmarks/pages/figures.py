@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.spec import UNITS, Document, PaperSpec
-from common.visualize.curves import line_figure
+from common.visualize.curves import line_figure, panel_figure
 
 from .sources import Source
 
@@ -57,7 +57,7 @@ def draw_sweep(document: Document, source: Source, file: Path) -> None:
 
 
 def draw_curves(document: Document, source: Source, file: Path) -> None:
-    """The document's loss terms over the epochs of each row's first seed, at up to MAX_TICKS epochs."""
+    """A panel for each of the document's terms, over the epochs of each row's first seed, at up to MAX_TICKS epochs."""
     logs = {
         row.method: records[0].log
         for row in document.rows
@@ -67,18 +67,15 @@ def draw_curves(document: Document, source: Source, file: Path) -> None:
         return
     num_epochs = max(len(log) for log in logs.values())
     shown = np.unique(np.linspace(0, num_epochs - 1, MAX_TICKS).round().astype(int)).tolist()
-    line_figure(
-        file,
-        x=[position + 1 for position in shown],
-        series={
-            name if len(document.terms) == 1 else f"{name}, {term.replace('_', ' ')}": [
-                log[position].get(term) if position < len(log) else None for position in shown
-            ]
+    panels = {
+        term.replace("_", " "): {
+            name: [log[position].get(term) if position < len(log) else None for position in shown]
             for name, log in logs.items()
-            for term in document.terms
             if term in log[0]
-        },
-        x_label="epoch",
-        y_label="training loss",
-        title=f"{document.name} ({source.short})",
-    )
+        }
+        for term in document.terms
+    }
+    panels = {label: series for label, series in panels.items() if series}
+    if panels:
+        title = f"{document.name} ({source.short})"
+        panel_figure(file, x=[position + 1 for position in shown], panels=panels, x_label="epoch", title=title)

@@ -205,7 +205,7 @@ def test_pages_of_real_runs_have_real_columns(make_record, today):
 
 
 def test_a_page_explains_synthetic_numbers_and_the_origin_of_each(make_record, committed):
-    records = [make_record("full", seed) for seed in (0, 1)] + [make_record("full+bnneck=True")]
+    records = [make_record("full", seed) for seed in (0, 1)] + [make_record("full+last_stride=2")]
     text = render_page(committed(records), title="T", introduction=["I"])
     assert "not the real data set: numbers on them say nothing about the paper's absolute numbers" in text
     origin = text.split("## Where the numbers come from")[1]

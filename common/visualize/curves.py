@@ -93,6 +93,31 @@ def line_figure(
         return _write_figure(figure, path)
 
 
+def panel_figure(
+    path: Path | str,
+    *,
+    x: Sequence,
+    panels: Mapping[str, Mapping[str, Sequence[float | None]]],
+    x_label: str,
+    title: str = "",
+) -> Path:
+    """Named series over the values x, in a panel of its own for each y label, three in a row; None is a gap."""
+    columns = min(3, len(panels))
+    rows = -(-len(panels) // columns)
+    with matplotlib.style.context(["default", STYLE]):
+        figure = Figure(figsize=(max(5.6, 4.6 * columns), 4.0 * rows))
+        places = np.ravel(figure.subplots(rows, columns))
+        for empty in places[len(panels) :]:
+            empty.axis("off")
+        for axes, (label, series) in zip(places, panels.items(), strict=False):
+            for name, values in series.items():
+                axes.plot(x, np.array(values, dtype=float), label=name)
+            axes.set(xlabel=x_label, ylabel=label, xticks=x)
+            axes.legend()
+        figure.suptitle(title)
+        return _write_figure(figure, path)
+
+
 def bar_figure(
     path: Path | str, *, x: Sequence[str], series: Mapping[str, Sequence[float]], x_label: str, y_label: str
 ) -> Path:

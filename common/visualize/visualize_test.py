@@ -9,7 +9,7 @@ from PIL import Image
 from common.datasets.base import JUNK, Sample, Subset
 from common.errors import UserError
 from common.visualize import curves, sheets
-from common.visualize.curves import line_figure, training_curves
+from common.visualize.curves import bar_figure, line_figure, panel_figure, training_curves
 from common.visualize.sheets import activation_map, heat_map_sheet, retrieval_sheet, sample_sheet
 
 COLOURS = {person: (20 + 30 * person, 60, 250 - 30 * person) for person in range(6)}
@@ -178,3 +178,18 @@ def test_figures_stay_below_the_size_limit(tmp_path):
     paths = [retrieval_sheet(noisy[:3], ranked, correct, tmp_path / name) for name in ("one.png", "two.png")]
     assert sheets.MAX_BYTES / 2 < paths[0].stat().st_size <= sheets.MAX_BYTES  # 30 such images: 700 kB
     assert paths[0].read_bytes() == paths[1].read_bytes()
+
+
+def test_panels_are_three_in_a_row_and_bars_are_as_high_as_their_values(tmp_path):
+    series = {"a": [1.0, None, 3.0], "b": [2.0, 2.0, 2.0]}
+    panels = {f"loss {number}": series for number in range(4)}
+    one = Image.open(panel_figure(tmp_path / "1.png", x=[1, 2, 3], panels={"loss": series}, x_label="epoch"))
+    four = Image.open(panel_figure(tmp_path / "4.png", x=[1, 2, 3], panels=panels, x_label="epoch"))
+    assert four.height == 2 * one.height and four.width > 2 * one.width
+
+    def coloured(values):
+        file = bar_figure(tmp_path / "bars.png", x=["x", "y"], series={"frozen": values}, x_label="m", y_label="mAP")
+        wanted = matplotlib.colors.to_rgba_array(curves.CURVE_COLOURS[0])[0, :3] * 255
+        return (np.abs(np.asarray(Image.open(file).convert("RGB")) - wanted).max(2) < 2).sum()
+
+    assert coloured([4.0, 1.0]) < coloured([4.0, 4.0])
