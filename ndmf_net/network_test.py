@@ -126,7 +126,7 @@ def network(monkeypatch):
         model = NDMFNet(6, settings_of(variant, **SMALL, **overrides)).double()
         if overrides.get("bnneck"):
             nn.init.uniform_(model.neck.weight, 0.5, 2)
-        for _ in range(20):
+        for _ in range(5):
             model(torch.randn(8, 3, 64, 32, dtype=torch.float64))
         return model
 
