@@ -51,7 +51,9 @@ def three_steps(tmp_path_factory):
     hooks = [
         register_optimizer_step_pre_hook(lambda optimiser, *_: steps.append(Step(optimiser))),
         register_module_forward_pre_hook(
-            lambda module, inputs: received.append(inputs[0]) if isinstance(module, NDMFNet) else None
+            lambda module, inputs: (
+                received.append(inputs[0]) if isinstance(module, NDMFNet) and module.training else None
+            )
         ),
     ]
     with pytest.MonkeyPatch.context() as patch:
@@ -107,6 +109,7 @@ def test_a_test_feature_is_of_the_normalised_image(three_steps):
 def test_scoring_sees_each_test_image_once_as_it_is_and_leaves_the_network_alone(root, tmp_path, monkeypatch):
     MeanColour.received = []
     monkeypatch.setattr(train, "NDMFNet", MeanColour)
+    monkeypatch.setattr(train, "activity", lambda *_: {})  # MeanColour has no modules
     monkeypatch.setenv("REID_DATA", str(tmp_path))
     words = ["--demo", "--data-root", str(root), "--device", "cpu", "--run-dir", str(tmp_path / "run"), "--set"]
     train.main([*words, "height=64", "width=32", "num_parts=4", "identities_per_batch=4", "num_epochs=1"])
@@ -124,14 +127,15 @@ def test_scoring_sees_each_test_image_once_as_it_is_and_leaves_the_network_alone
 
 # ------------------------------------------------------------------ what drives each parameter
 
-# Parameters that weight decay pulls harder than the loss does at the start of training `full`: all of NDEM's, so decay
-# shrinks them before they have learned. To be cured; whoever does takes them out of this list.
+# Parameters that weight decay pulls harder than the loss does at the start of training `full`: nearly all of NDEM's, so
+# decay shrinks them before they have learned. To be cured; whoever does takes them out of this list.
 DECAYED = [f"dependency{stage}.linear.weight" for stage in (1, 3)] + [
     f"dependency{stage}.lstm.{kind}_l{layer}{direction}"
     for stage in (1, 3)
     for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
     for layer in (0, 1)
     for direction in ("", "_reverse")
+    if (stage, kind, layer) != (1, "weight_ih", 0)
 ]
 
 
@@ -157,7 +161,7 @@ def test_the_loss_drives_every_parameter_outside_ndem_harder_than_weight_decay(r
     assert {name for name in decayed(root, variant, bnneck=bnneck) if not name.startswith("dependency")} == neck
 
 
-def test_weight_decay_still_drives_all_of_ndem_harder_than_the_loss(root):
+def test_weight_decay_still_drives_nearly_all_of_ndem_harder_than_the_loss(root):
     """Not a promise, but what is to be cured. The loss's pull, in units of decay's: with this seed at most 0.6 in NDEM
     and at least 2 elsewhere; with seeds 0 to 4, up to 2.4 in NDEM's `linear` and `weight_ih_l0`, 0.6 in its others."""
     assert decayed(root, "full") == set(DECAYED)
