@@ -43,7 +43,10 @@ RECORD = {
     "commit": "0123456789abcdef",
     "uncommitted_changes": False,
     "finished": "2026-11-20T21:10:00+00:00",
-    "log": [{"epoch": 1, "loss": 3.0, "seconds": 9.0}, {"epoch": 2, "loss": 2.5, "seconds": 9.0}],
+    "log": [
+        {"epoch": 1, "loss": 3.0, "identity_loss": 5.0, "triplet_loss": 2.1, "seconds": 9.0},
+        {"epoch": 2, "loss": 2.5, "identity_loss": 4.0, "triplet_loss": 1.9, "seconds": 9.0},
+    ],
 }
 
 

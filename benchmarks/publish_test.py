@@ -114,9 +114,9 @@ def test_publishing_copies_what_passes_and_renders_the_pages(tmp_path, fit, writ
     monkeypatch.setattr(publish, "publish_figures", lambda *_: [])
     monkeypatch.setattr(publish, "write_committed_pages", lambda: ["page.md"])
     write_run(tmp_path / "runs", fit())
-    write_run(tmp_path / "runs", fit(variant="full+bnneck=True"))
+    write_run(tmp_path / "runs", fit(variant="full+last_stride=2"))
     arguments = type("Arguments", (), {"paper": "ndmf_net", "kind": None})
     assert publish.main(arguments) == 0
     assert written == ["market1501-demo-full-s0"]
     printed = capsys.readouterr().out
-    assert "left out   market1501-demo-full+bnneck=True-s0: no row" in printed and "written    page.md" in printed
+    assert "left out   market1501-demo-full+last_stride=2-s0: no row" in printed and "written    page.md" in printed

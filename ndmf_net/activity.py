@@ -4,7 +4,7 @@ that a module that has died is seen."""
 import torch
 from torch import Tensor
 
-from common.probes import deviation_over_images, gate_statistics, outputs_of
+from common import probes
 
 from .model import NDMFNet
 
@@ -47,20 +47,22 @@ def activity(model: NDMFNet, images: Tensor) -> dict[str, float]:
     """
     gates, dependencies, training = gates_of(model), dependencies_of(model), model.training
     watched = [*gates.values(), *dependencies.values(), "backbone.layer4"]
-    with outputs_of(model.eval(), watched) as found:
+    with probes.outputs_of(model.eval(), watched) as found:
         model(images)
     model.train(training)
     f_B = found["backbone.layer4"].float().mean((2, 3))
-    values = {"f_B_deviation": deviation_over_images(f_B)}
+    values = {"f_B_deviation": probes.deviation_over_images(f_B)}
     for name, module in gates.items():
-        values |= {f"{name}_{key}": value for key, value in gate_statistics(found[module]).items()}
-    values |= {f"{name}_deviation": deviation_over_images(found[module]) for name, module in dependencies.items()}
+        values |= {f"{name}_{key}": value for key, value in probes.gate_statistics(found[module]).items()}
+    values |= {
+        f"{name}_deviation": probes.deviation_over_images(found[module]) for name, module in dependencies.items()
+    }
     for name, module in dependencies.items():
         matrices = [p.detach().flatten() for p in model.get_submodule(module).lstm.parameters() if p.dim() == 2]
         values[f"{name}_weights"] = torch.cat(matrices).float().square().mean().sqrt().item()
     if dependencies:
         f_D = sum(found[module].float() for module in dependencies.values())
         from_B, from_D = model.fusion.weight.float().split([f_B.shape[1], f_D.shape[1]], dim=1)
-        variances = [deviation_over_images(f @ weight.T) ** 2 for f, weight in ((f_B, from_B), (f_D, from_D))]
+        variances = [probes.deviation_over_images(f @ weight.T) ** 2 for f, weight in ((f_B, from_B), (f_D, from_D))]
         values["f_D_share"] = variances[1] / sum(variances)
     return values

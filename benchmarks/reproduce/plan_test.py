@@ -80,13 +80,19 @@ def test_scope_all_adds_the_sweep_that_fits_the_size_and_at_demo_size_the_other_
     elsewhere = {f"{name}-demo-{run}-s0" for name in ("dukemtmcreid", "msmt17", "cuhk03") for run in starts}
     from_random = {f"demo-{run}+pretrained=none-s0" for run in ("baseline", "full")}
     sweep = {f"demo-full+num_parts={parts}-s0" for parts in (1, 2, 4, 6)}
-    assert added == sweep | others | elsewhere | from_random
+    further = {
+        *(f"demo-{run}+{key}-s0" for run in ("baseline", "full") for key in ("bnneck=True", "warmup_peak=0.00035")),
+        *(f"demo-full+dependency_decay={way}-s0" for way in ("decoupled", "none")),
+        "demo-pham-s0",
+    }
+    assert added == sweep | others | elsewhere | from_random | further
     assert set(names(planned(only=["full"]))) == {"demo-full-s0"}
     assert set(names(planned(only=["full"], scope="all"))) == {"demo-full-s0", *(n for n in others if "full" in n)}
     assert set(names(planned(only=["table3"]))) == {"dukemtmcreid-demo-full-s0"}
     market.kind = "real"
     added = set(names(planned(scope="all", data_root="anywhere"))) - set(names(planned(data_root="anywhere")))
-    assert added == {f"real-full+num_parts={parts}-s0" for parts in (1, 2, 4, 16)}
+    further = {f"real-{name.removeprefix('demo-')}" for name in further}
+    assert added == {f"real-full+num_parts={parts}-s0" for parts in (1, 2, 4, 16)} | further
 
 
 def test_seeds_repeat_training_but_not_counting(market):
@@ -96,8 +102,8 @@ def test_seeds_repeat_training_but_not_counting(market):
 def test_only_takes_documents_and_variants_and_names_what_it_knows():
     labels = [row.run.label for row, _, _ in chosen_rows(SPEC, "headline", ["baseline", "fig7"], demo=True)]
     sweep = [*(f"full+num_parts={parts}" for parts in (1, 2, 4, 6)), "full", "full+num_parts=16"]
-    # Table 5, the curves, Fig. 7, Fig. 8, the starting weights and their heat maps
-    assert labels == ["baseline", "baseline", *sweep, "baseline", "baseline", "baseline"]
+    # Table 5 and its further rows, the curves, Fig. 7, Fig. 8, the starting weights and their heat maps
+    assert labels == ["baseline", "baseline", "baseline", *sweep, "baseline", "baseline", "baseline"]
     with pytest.raises(UserError, match=r"nothing in ndmf_net is named 'table9'.*table5"):
         chosen_rows(SPEC, "headline", ["table9"], demo=True)
 
