@@ -4,6 +4,8 @@ import copy
 
 import pytest
 
+from benchmarks.records import BENCHMARKS
+from common.pretrained import WEIGHTS_FOLDER
 from common.runs.record import Record
 
 RECORD = {
@@ -48,6 +50,20 @@ RECORD = {
         {"epoch": 2, "loss": 2.5, "identity_loss": 4.0, "triplet_loss": 1.9, "seconds": 9.0},
     ],
 }
+
+
+@pytest.fixture(scope="session", autouse=True)
+def committed_files_stay_as_they_are():
+    """No test may write, change or remove a record, a page or a figure that users get."""
+
+    def files():
+        folders = [BENCHMARKS / "results", BENCHMARKS / "tables", WEIGHTS_FOLDER]
+        found = [file for folder in folders for file in folder.rglob("*") if file.is_file()]
+        return {str(file): (file.stat().st_size, file.stat().st_mtime_ns) for file in found}
+
+    before = files()
+    yield
+    assert files() == before
 
 
 class NothingChanged:

@@ -35,15 +35,15 @@ def main(arguments: argparse.Namespace) -> int:
         if problems:
             print(f"left out   {record.run}: {'; '.join(problems)}")
         else:
-            print(f"published  {publish_record(record)}")
+            print(f"published  {publish_record(record, BENCHMARKS)}")
             published += 1
-            for file in remove_superseded(record):
+            for file in remove_superseded(record, BENCHMARKS):
                 print(f"removed    {file}: its settings or images are not those of {record.run}")
     if not published:
         raise UserError(f"nothing was published: no finished run in {runs / paper.paper} passes the checks")
-    for file in publish_figures(paper, runs, arguments.kind):
+    for file in publish_figures(paper, runs, arguments.kind, BENCHMARKS):
         print(f"published  {file}")
-    for file in write_committed_pages():
+    for file in write_committed_pages(BENCHMARKS):
         print(f"written    {file}")
     return 0
 
@@ -85,7 +85,7 @@ def real_data_objections(record: Record) -> list[str]:
     return found
 
 
-def publish_record(record: Record, folder: Path = BENCHMARKS) -> Path:
+def publish_record(record: Record, folder: Path) -> Path:
     """Write `results/<paper>/<run>.json`, with floats at six significant digits."""
     file = folder / "results" / record.paper / f"{record.run}.json"
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -93,7 +93,7 @@ def publish_record(record: Record, folder: Path = BENCHMARKS) -> Path:
     return file
 
 
-def remove_superseded(record: Record, folder: Path = BENCHMARKS) -> list[Path]:
+def remove_superseded(record: Record, folder: Path) -> list[Path]:
     """Remove the published records of the same row that a mean with this one would be wrong for: other settings, other
     starting weights or other images than its own. Returns their files."""
     removed = []
@@ -115,7 +115,7 @@ def rounded(value):
     return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
-def publish_figures(paper: PaperSpec, runs: Path, kind: str | None, folder: Path = BENCHMARKS) -> list[Path]:
+def publish_figures(paper: PaperSpec, runs: Path, kind: str | None, folder: Path) -> list[Path]:
     """Copy the figures of trained networks, with their data, from the user's tables to the committed ones."""
     written = []
     made_here = runs / "tables" / paper.paper

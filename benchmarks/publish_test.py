@@ -109,14 +109,18 @@ def test_figures_are_copied_with_their_data(tmp_path):
 
 def test_publishing_copies_what_passes_and_renders_the_pages(tmp_path, fit, write_run, monkeypatch, capsys):
     monkeypatch.setenv("REID_RUNS", str(tmp_path / "runs"))
-    written = []
-    monkeypatch.setattr(publish, "publish_record", lambda record: written.append(record.run) or record.run)
-    monkeypatch.setattr(publish, "publish_figures", lambda *_: [])
-    monkeypatch.setattr(publish, "write_committed_pages", lambda: ["page.md"])
+    monkeypatch.setattr(publish, "BENCHMARKS", tmp_path / "benchmarks")
+    monkeypatch.setattr(publish, "write_committed_pages", lambda folder: [folder / "page.md"])
+    superseded = publish.publish_record(fit(seed=1, config_hash="0" * 16), tmp_path / "benchmarks")
     write_run(tmp_path / "runs", fit())
     write_run(tmp_path / "runs", fit(variant="full+last_stride=2"))
     arguments = type("Arguments", (), {"paper": "ndmf_net", "kind": None})
     assert publish.main(arguments) == 0
-    assert written == ["market1501-demo-full-s0"]
+    (kept,) = published_records("ndmf_net", tmp_path / "benchmarks")
+    assert kept.run == "market1501-demo-full-s0"
     printed = capsys.readouterr().out
-    assert "left out   market1501-demo-full+last_stride=2-s0: no row" in printed and "written    page.md" in printed
+    assert f"removed    {superseded}: its settings or images are not those of {kept.run}" in printed
+    assert (
+        "left out   market1501-demo-full+last_stride=2-s0: no row" in printed
+        and f"written    {tmp_path}/benchmarks/page.md" in printed
+    )

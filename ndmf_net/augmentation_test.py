@@ -188,7 +188,8 @@ def test_half_of_the_images_have_2_to_40_percent_erased(batches):
     assert 0.25 < aspect[uncut].min() < 0.35 and 3 < aspect.max() < 4
     assert np.mean(tall) == pytest.approx(0.5, abs=0.08)
 
-    covered = np.zeros((HEIGHT, WIDTH))
-    for row, column, height, width in rectangles:
-        covered[row : row + height, column : column + width] += 1
-    assert covered.min() > 0  # rectangles lie anywhere
+    # Each place where a rectangle fits is as likely as any other: so is each third of the way down and across.
+    for start, side, whole in ((rectangles[:, 0], height, HEIGHT), (rectangles[:, 1], width, WIDTH)):
+        loose = side <= 0.6 * whole
+        thirds = np.histogram(start[loose] / (whole - side[loose]), bins=3, range=(0, 1))[0] / loose.sum()
+        np.testing.assert_allclose(thirds, 1 / 3, atol=0.08)

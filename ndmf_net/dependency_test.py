@@ -9,6 +9,7 @@ import torch
 from common.runs.settings import load_settings
 
 from .model import NDMFNet, NeighboringPartDependency, SpatialAttention
+from .model_test import lstm_direction, sigmoid
 from .settings import Settings
 from .train import build_optimiser
 
@@ -19,20 +20,8 @@ def settings_of(**overrides):
     return load_settings(Settings, folder, dataset="market1501", demo=True, variant="full", overrides=overrides)
 
 
-def sigmoid(x):
-    return 1 / (1 + np.exp(-x))
-
-
-def lstm_layer(lstm, sequence):
-    """Eq. 7, step by step; torch stacks the weights as input, forget, candidate, output."""
-    W_x, W_h, b_x, b_h = (parameter.detach().numpy() for parameter in lstm.parameters())
-    h, C, states = np.zeros(W_h.shape[1]), np.zeros(W_h.shape[1]), []
-    for x_t in sequence:
-        i_t, f_t, candidate, o_t = np.split(W_x @ x_t + b_x + W_h @ h + b_h, 4)
-        C = sigmoid(f_t) * C + sigmoid(i_t) * np.tanh(candidate)
-        h = sigmoid(o_t) * np.tanh(C)
-        states.append(h)
-    return states
+def states_of(lstm, sequence):
+    return lstm_direction([parameter.detach().numpy() for parameter in lstm.parameters()], sequence)
 
 
 def test_one_direction_concatenates_the_states_of_both_layers():
@@ -41,8 +30,8 @@ def test_one_direction_concatenates_the_states_of_both_layers():
     x = torch.randn(2, 3, 8, 2, dtype=torch.float64)
     output = module(x).detach().numpy()
     for b in range(2):
-        first = lstm_layer(module.lstm[0], [part.reshape(-1) for part in np.split(x[b].numpy(), 4, axis=1)])
-        second = lstm_layer(module.lstm[1], first)
+        first = states_of(module.lstm[0], [part.reshape(-1) for part in np.split(x[b].numpy(), 4, axis=1)])
+        second = states_of(module.lstm[1], first)
         states = np.concatenate([np.concatenate(pair) for pair in zip(first, second, strict=True)])
         np.testing.assert_allclose(output[b], sigmoid(module.linear.weight.detach().numpy() @ states), atol=1e-12)
     inputs = module.lstm[0].weight_ih_l0

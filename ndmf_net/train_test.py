@@ -12,6 +12,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from common.datasets import READERS
 from common.datasets.synthetic import make_dataset
+from common.metrics import score_features
 
 from . import model as model_module
 from . import train
@@ -122,7 +123,11 @@ def test_scoring_sees_each_test_image_once_as_it_is_and_leaves_the_network_alone
             pixels = np.asarray(image.convert("RGB").resize((32, 64), Image.Resampling.BILINEAR))
         expected.append(((pixels / 255 - MEAN) / STD).transpose(2, 0, 1))
     np.testing.assert_allclose(scored.numpy(), np.stack(expected), atol=1e-5)
-    assert json.loads((tmp_path / "run" / "result.json").read_text())["scores"]["mAP"] > 0
+    features = torch.from_numpy(np.stack(expected).mean((2, 3)))
+    features = (features / features.norm(dim=1, keepdim=True)).split([len(dataset.query), len(dataset.gallery)])
+    labels = [dataset.query.persons, dataset.gallery.persons, dataset.query.cameras, dataset.gallery.cameras]
+    scores = json.loads((tmp_path / "run" / "result.json").read_text())["scores"]
+    assert scores["mAP"] == pytest.approx(score_features(*features, *labels).mAP, abs=1e-6)
 
 
 # ------------------------------------------------------------------ what drives each parameter
