@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from torch import Tensor
+
 from common.evaluation import LoadedRun
 from common.evaluation.carried import carried_figure
 from common.evaluation.figures import heat_map_figure, retrieval_figure
@@ -11,8 +13,12 @@ from .train import prepared
 
 
 def fig8(runs: dict[str, LoadedRun], file: Path) -> dict:
-    """Query images of random identities under each network's last feature map."""
-    return heat_map_figure(runs, file, lambda loaded, images: loaded.model.feature_map(prepared(images)))
+    """Query images of random identities under each network's last feature map, also less its mean over images."""
+
+    def last_map(loaded: LoadedRun, images: Tensor) -> Tensor:
+        return loaded.model.feature_map(prepared(images))
+
+    return heat_map_figure(runs, file, last_map, less_mean=True)
 
 
 def fig9(runs: dict[str, LoadedRun], file: Path) -> dict:

@@ -14,7 +14,7 @@ from common.evaluation.figures import heat_map_figure
 
 def start_maps(runs: dict[str, LoadedRun], file: Path) -> dict[str, Any]:
     """The figure of the documents `start_maps` of all papers, as `heat_map_figure` returns it."""
-    return heat_map_figure(runs, file, last_block_map)
+    return heat_map_figure(runs, file, last_block_map, less_mean=True)
 
 
 def last_block_map(loaded: LoadedRun, images: Tensor) -> Tensor:

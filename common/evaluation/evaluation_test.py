@@ -13,7 +13,7 @@ from common.errors import UserError
 from common.evaluation import evaluate, evaluate_first_search, extract_searches, score_search
 from common.evaluation.__main__ import main, read_features
 from common.evaluation.report import evaluate_main
-from common.evaluation.retrieval import nearest_images, random_identities
+from common.evaluation.retrieval import nearest_images, random_identities, rankable
 from common.evaluation.searches import average_tracks
 from common.metrics import score_features, score_ranking
 from common.reranking import k_reciprocal_distances
@@ -127,14 +127,14 @@ def test_multi_query_without_images_is_refused(tmp_path):
 
 
 def test_nearest_images_leave_out_what_the_protocol_excludes(tmp_path):
-    dataset = _dataset(tmp_path)
     query, gallery = _subset(tmp_path, "q", [(1, 1)]), _subset(tmp_path, "g", [(1, 1), (2, 1), (1, 2), (3, 1)])
     features = torch.tensor([[0.0], [1.0], [2.0], [3.0]])
+    assert rankable(Search("s", query, gallery), np.array([0])).tolist() == [[False, True, True, True]]
     order, distances = nearest_images(Search("s", query, gallery), torch.zeros(1, 1), features, np.array([0]))
     assert order.tolist() == [[1, 2, 3]] and distances.tolist() == [[1, 2, 3]]
     trial = Search("s", query, gallery, "regdb", (np.array([0, 3]),))
     assert nearest_images(trial, torch.zeros(1, 1), features, np.array([0]), 1)[0].tolist() == [[0]]
-    assert dataset.searches
+    assert rankable(trial, np.array([0])).tolist() == [[True, False, False, True]]
 
 
 def test_random_identities_are_distinct_in_order_and_the_same_at_every_call(tmp_path):

@@ -11,16 +11,17 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from common.datasets.base import Subset
 from common.datasets.poses import pose_file, read_joints
 from common.images import ImageStore
 from common.runs import Run
-from common.visualize.sheets import activation_map, heat_map_sheet, retrieval_sheet
+from common.visualize.sheets import heat_map_sheet, retrieval_sheet, stretched
 
 from .features import extract_searches
 from .loaded_run import LoadedRun
-from .retrieval import nearest_images, random_identities
+from .retrieval import nearest_images, random_identities, rankable
 
 NUM_IDENTITIES = 6  # rows of a figure
 NUM_MEASURED = 256  # images of different people on which `energy_on_person` is measured, at most
@@ -56,48 +57,70 @@ def random_images(run: Run, subset: Subset) -> ShownImages:
 
 
 @torch.inference_mode()
-def heat_map_figure(runs: Mapping[str, LoadedRun], file: Path, feature_map: FeatureMap) -> dict[str, Any]:
+def heat_map_figure(
+    runs: Mapping[str, LoadedRun], file: Path, feature_map: FeatureMap, *, less_mean: bool = False
+) -> dict[str, Any]:
     """Query images of random identities under each network's feature map.
+
+    A map is the energy over channels, see `activation_map`. less_mean: a second column for each network, less the mean
+    map of the measured images, which is what the network puts into every image whatever it shows.
 
     `maps`: (n, h, w) in [0, 1], stretched image by image; `cover`: the mean share of cells above one half. Where the
     data set has joints, `on_person`: {network: as `energy_on_person`}.
     """
     run = next(iter(runs.values())).run
-    shown = random_images(run, run.dataset.query)
-    maps = {}
+    shown, query = random_images(run, run.dataset.query), run.dataset.query
+    joints = read_joints(run.dataset, query) if pose_file(run.dataset).is_file() else None
+    seen = None if joints is None else (joints[:, :, 2] == 2).sum(1).numpy() > 1
+    measured = random_identities(query, NUM_MEASURED, among=seen)
+    boxes = None if joints is None else person_boxes(joints[measured])
+    maps, on_person = {}, {}
     for method, loaded in runs.items():
-        with loaded.run.autocast():
-            maps[method] = activation_map(feature_map(loaded, loaded.run.to_device(shown.pixels)))
+        energy = energy_maps(loaded, feature_map, shown.positions)
+        others = energy_maps(loaded, feature_map, measured) if less_mean or boxes is not None else None
+        maps[method] = stretched(energy).numpy()
+        if less_mean:
+            maps[f"{method}, less the mean"] = stretched(energy - others.mean(0)).numpy()
+        if boxes is not None:
+            on_person[method] = energy_on_person(others, in_box(boxes, *others.shape[1:]))
     found = shown.draw_heat_maps(maps, file)
-    if pose_file(run.dataset).is_file():
-        on_person = {method: energy_on_person(loaded, feature_map) for method, loaded in runs.items()}
-        found["table"]["headers"] += ["energy on the person's box", "the box's part of the image"]
-        for row, numbers in zip(found["table"]["rows"], on_person.values(), strict=True):
-            row += [f"{numbers['energy']:.0%}", f"{numbers['area']:.0%}"]
+    if on_person:
+        found["table"]["headers"] += ["energy on the person's box", "the box's part of the image", "follows the box"]
+        for row in found["table"]["rows"]:
+            numbers = on_person.get(row[0])
+            row += (
+                [f"{numbers['energy']:.0%}", f"{numbers['area']:.0%}", f"{numbers['follows']:.2f}"]
+                if numbers
+                else [""] * 3
+            )
         found["on_person"] = on_person
     return found
 
 
-@torch.inference_mode()
-def energy_on_person(loaded: LoadedRun, feature_map: FeatureMap) -> dict[str, float]:
-    """How much of a map lies on the person: means over query images of random identities.
-
-    energy: the part of the map's energy (root of the sum of squares over channels) in the person's box; area: the box's
-    part of the image, which a constant map would have. The box is that of the visible joints, widened by MARGIN.
-    """
+def energy_maps(loaded: LoadedRun, feature_map: FeatureMap, positions: np.ndarray) -> Tensor:
+    """(n, h, w) float32: the root of the sum of squared channels of the maps of the query images at `positions`."""
     run, query = loaded.run, loaded.run.dataset.query
-    joints = read_joints(run.dataset, query)
-    positions = random_identities(query, NUM_MEASURED, among=(joints[:, :, 2] == 2).sum(1).numpy() > 1)
     store = ImageStore(query, run.settings.height, run.settings.width, cache=run.settings.cache)
     energies = []
     for part in np.array_split(positions, -(-len(positions) // 64)):
         with run.autocast():
             maps = feature_map(loaded, run.to_device(store.gather(part)))
         energies.append(torch.linalg.vector_norm(maps.float(), dim=1).cpu())
-    energy = torch.cat(energies)
-    inside = in_box(person_boxes(joints[positions]), *energy.shape[1:])
+    return torch.cat(energies)
+
+
+def energy_on_person(energy: Tensor, inside: Tensor) -> dict[str, float]:
+    """How much of the maps lies on the person. energy, inside: (n, h, w), inside the part of each cell in its box.
+
+    energy: the mean part of a map's energy that lies in its box; area: the box's mean part of the image, which a
+    constant map would have; follows: the correlation, over images and cells, of map and box, both less their means over
+    the images: 0 if where the network looks does not depend on where the person stands, or if neither ever changes.
+    """
     on_person = (energy * inside).sum((1, 2)) / energy.sum((1, 2))
-    return {"energy": round(on_person.mean().item(), 4), "area": round(inside.mean().item(), 4)}
+    own = [maps - maps.mean(0) for maps in (energy, inside)]
+    follows = F.cosine_similarity(own[0].flatten(), own[1].flatten(), dim=0)
+    shares = {"energy": on_person.mean(), "area": inside.mean(), "follows": follows}
+    return {name: round(value.item(), 4) for name, value in shares.items()}
 
 
 def person_boxes(joints: Tensor) -> Tensor:
@@ -137,7 +160,7 @@ def retrieval_figure(loaded: LoadedRun, file: Path, *, cosine: bool = True) -> d
     """The gallery images nearest to queries of random identities, under the first search's protocol.
 
     cosine: the numbers are similarities of unit features, else Euclidean distances. `queries`: {name, ranked, correct,
-    similarity or distance}.
+    possible: matches that the protocol admits, similarity or distance}.
     """
     run, search = loaded.run, loaded.run.dataset.searches[0]
     query, gallery = search.query, search.gallery
@@ -146,7 +169,9 @@ def retrieval_figure(loaded: LoadedRun, file: Path, *, cosine: bool = True) -> d
     ranked, distances = nearest_images(search, features[query.name], features[gallery.name], chosen, TOP)
     distances = distances.astype(float)
     numbers = 1 - distances**2 / 2 if cosine else distances
-    correct = gallery.persons[ranked] == query.persons[chosen][:, None]
+    same_person = gallery.persons == query.persons[chosen][:, None]
+    correct = np.take_along_axis(same_person, ranked, axis=1)
+    possible = (same_person & rankable(search, chosen)).sum(1)
     retrieval_sheet(
         [query.samples[index].path for index in chosen],
         [[gallery.samples[position].path for position in row] for row in ranked],
@@ -159,10 +184,11 @@ def retrieval_figure(loaded: LoadedRun, file: Path, *, cosine: bool = True) -> d
             "name": query.samples[index].path.name,
             "ranked": [gallery.samples[position].path.name for position in ranked[row]],
             "correct": correct[row].tolist(),
+            "possible": int(possible[row]),
             "similarity" if cosine else "distance": np.round(numbers[row], 5 if cosine else 3).tolist(),
         }
         for row, index in enumerate(chosen)
     ]
-    rows = [[entry["name"], str(sum(entry["correct"]))] for entry in queries]
-    table = {"headers": ["Query", f"correct in top {correct.shape[1]}"], "rows": rows}
+    rows = [[entry["name"], str(sum(entry["correct"])), str(entry["possible"])] for entry in queries]
+    table = {"headers": ["Query", f"matches in top {correct.shape[1]}", "matches in the gallery"], "rows": rows}
     return {"queries": queries, "table": table}

@@ -2,7 +2,7 @@
 
 import torch
 
-from common.evaluation.figures import MARGIN, in_box, person_boxes
+from common.evaluation.figures import MARGIN, energy_on_person, in_box, person_boxes
 
 
 def test_the_box_is_that_of_the_visible_joints_with_a_margin_cut_to_the_image():
@@ -20,3 +20,12 @@ def test_cells_count_by_the_part_of_them_that_lies_in_the_box():
     # columns: the left cell from 0.25 to 0.5 is half covered; rows: the lower cell from 0.5 to 0.75 is half covered
     torch.testing.assert_close(found, torch.tensor([[[0.0, 0.0], [0.25, 0.5]]]))
     assert found.mean() == (1 - 0.25) * (0.75 - 0.5)
+
+
+def test_energy_on_the_person_and_whether_it_follows_the_box():
+    upper, lower = torch.tensor([[1.0], [0.0]]), torch.tensor([[0.0], [1.0]])
+    boxes = torch.stack([upper, lower])
+    assert energy_on_person(3 * boxes + 1, boxes) == {"energy": 0.8, "area": 0.5, "follows": 1.0}
+    assert energy_on_person(4 - 3 * boxes, boxes) == {"energy": 0.2, "area": 0.5, "follows": -1.0}
+    fixed = torch.stack([3 * upper + 1] * 2)  # looks at the upper half of every image
+    assert energy_on_person(fixed, boxes) == {"energy": 0.5, "area": 0.5, "follows": 0.0}

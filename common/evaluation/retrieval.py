@@ -26,15 +26,21 @@ def nearest_images(
     """The nearest gallery images of the queries `chosen`, (n,), among those that the protocol admits.
 
     Returns positions in the gallery and Euclidean distances, both (n, top), nearest first; fewer columns if some query
-    has fewer images to rank. Of a search with trials, the gallery is the first trial's.
+    has fewer images to rank.
     """
-    admitted = np.zeros(len(search.gallery), bool)
-    admitted[search.trials[0] if search.trials else slice(None)] = True
-    query, gallery = search.query, search.gallery
-    left_out = ~admitted | PROTOCOLS[search.protocol].excludes(
-        query.persons[chosen], query.cameras[chosen], gallery.persons, gallery.cameras
-    )
+    left_out = ~rankable(search, chosen)
     distances = np.where(left_out, np.inf, torch.cdist(query_features[chosen], gallery_features).cpu().numpy())
     top = min(top, int((~left_out).sum(1).min()))
     order = np.argsort(distances, axis=1, kind="stable")[:, :top]
     return order, np.take_along_axis(distances, order, axis=1)
+
+
+def rankable(search: Search, chosen: np.ndarray) -> np.ndarray:
+    """(n, G) bool: the gallery images that the protocol admits for each of the queries `chosen`, (n,). Of a search with
+    trials, the gallery is the first trial's."""
+    in_trial = np.zeros(len(search.gallery), bool)
+    in_trial[search.trials[0] if search.trials else slice(None)] = True
+    query, gallery = search.query, search.gallery
+    return in_trial & ~PROTOCOLS[search.protocol].excludes(
+        query.persons[chosen], query.cameras[chosen], gallery.persons, gallery.cameras
+    )

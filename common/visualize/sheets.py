@@ -127,7 +127,13 @@ def activation_map(features: Tensor) -> np.ndarray:
     The sum of squared channels of Zagoruyko and Komodakis, "Paying More Attention to Attention", ICLR 2017, Sec. 3.1
     (p = 2). Its square root is taken so that one strong cell does not hide the others.
     """
-    return _normalise(torch.linalg.vector_norm(features.detach().float(), dim=1)).cpu().numpy()
+    return stretched(torch.linalg.vector_norm(features.detach().float(), dim=1)).cpu().numpy()
+
+
+def stretched(maps: Tensor) -> Tensor:
+    """(n, h, w) scaled to [0, 1] map by map; a constant map becomes 0."""
+    low, high = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)
+    return (maps - low) / (high - low).clamp(min=torch.finfo(maps.dtype).tiny)
 
 
 def heat_map_sheet(images, maps_by_column: Mapping[str, object], path: Path | str, *, height: int = 192) -> Path:
@@ -148,7 +154,7 @@ def heat_map_sheet(images, maps_by_column: Mapping[str, object], path: Path | st
             raise UserError(
                 f"maps of {title!r} have shape {tuple(maps.shape)}, but {len(images)} images need (n, h, w)"
             )
-        maps = F.interpolate(_normalise(maps)[:, None], size, mode="bilinear", align_corners=False).squeeze(1)
+        maps = F.interpolate(stretched(maps)[:, None], size, mode="bilinear", align_corners=False).squeeze(1)
         heat = torch.from_numpy(matplotlib.colormaps["jet"](maps.numpy())[..., :3]).float()
         columns[title] = 0.5 * resized + 0.5 * heat
 
@@ -163,12 +169,6 @@ def heat_map_sheet(images, maps_by_column: Mapping[str, object], path: Path | st
         for row, image in enumerate((pixels * 255).round().clamp(0, 255).to(torch.uint8).numpy()):
             sheet.paste(Image.fromarray(image), (column * step + (step - size[1]) // 2, head + row * (height + GAP)))
     return _write(sheet, path)
-
-
-def _normalise(maps: Tensor) -> Tensor:
-    """(n, h, w) scaled to [0, 1] map by map; a constant map becomes 0."""
-    low, high = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)
-    return (maps - low) / (high - low).clamp(min=torch.finfo(maps.dtype).tiny)
 
 
 def _natural_order(label: str) -> list[int | str]:
