@@ -8,7 +8,7 @@ column's unit converts them.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,6 +19,9 @@ from common.errors import UserError, did_you_mean
 from common.files import read_yaml
 from common.runs.record import Record
 from common.runs.settings import run_label
+
+from .claims import Claim, check_claims
+from .records import look_up
 
 SPECS = Path(__file__).parent / "specs"
 
@@ -177,6 +180,7 @@ class PaperSpec(Strict):
     demo_data_sets: tuple[str, ...] = ()  # on which the demo runs without SCOPE=all; default: the first document's
     real_data_cost: RealDataCost | None = None
     on_gpu: OnGPU = OnGPU()
+    claims: tuple[Claim, ...] = ()  # what the paper concludes from its numbers
 
     @model_validator(mode="before")
     @classmethod
@@ -199,6 +203,7 @@ class PaperSpec(Strict):
         for dataset in (*self.demo_data_sets, *sorted(used)):
             if dataset not in READERS:
                 raise ValueError(f"there is no data set '{dataset}'{did_you_mean(dataset, READERS)}")
+        check_claims(self)
         return self
 
     @property
@@ -235,14 +240,3 @@ def load_spec(paper: str, folder: Path = SPECS) -> PaperSpec:
 def value_of(record: Record, column: Column, row: Row, ending: str = "") -> float | None:
     """The row's number in a column, in the record's unit; None if the record has none. ending: of the path."""
     return look_up(record, column.value.format_map(defaultdict(str, row.fill)) + ending)
-
-
-def look_up(record: Record, path: str) -> float | None:
-    """The number at a dotted path of a record, or None. `last` is the last entry of its log."""
-    value: Any = record
-    for key in path.split("."):
-        if isinstance(value, tuple):
-            value = value[-1] if key == "last" and value else None
-        else:
-            value = value.get(key) if isinstance(value, Mapping) else getattr(value, key, None)
-    return value
