@@ -2,6 +2,7 @@
 
 import pytest
 
+from benchmarks.pages.claims import claims_page
 from benchmarks.pages.committed import WEIGHTS_PAGE, anchor, committed_page, index, with_headline, with_starts
 from benchmarks.pages.comparison import comparison_page
 from benchmarks.pages.figures import draw_from_records, read_figure_data
@@ -24,6 +25,10 @@ def test_the_committed_index_is_what_make_tables_writes():
 
 def test_the_committed_comparison_is_what_make_tables_writes():
     assert (BENCHMARKS / "tables" / "comparison.md").read_text() == comparison_page(), "run `make tables`"
+
+
+def test_the_committed_claims_are_what_make_tables_writes():
+    assert (BENCHMARKS / "tables" / "claims.md").read_text() == claims_page(), "run `make tables`"
 
 
 def test_the_headline_in_the_projects_readme_is_what_make_tables_writes():

@@ -162,3 +162,8 @@ def difference_cell(document: Document, row: Row, column: Column, source: Source
         return NOT_APPLICABLE
     factor = UNITS[column.unit][0]
     return f"{summary.mean * factor - reported:+,.{column.places}f}"
+
+
+def anchor(heading: str) -> str:
+    """The link target that GitHub gives a heading."""
+    return "".join(letter for letter in heading.lower().replace(" ", "-") if letter.isalnum() or letter == "-")
