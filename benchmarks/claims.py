@@ -1,7 +1,8 @@
 """`claims` of `specs/<paper>.yaml`: what the paper concludes from its numbers, in our words.
 
 A claim compares two rows of a document (`row` over `over`), or names the rows at which a sweep is best (`best`). A
-published method without a run counts with its printed number. The format and the reported differences are checked here;
+published method without a run counts with its printed number. What can be compared with nothing has `says` and `place`
+only. The format and the reported differences are checked here;
 `pages/verdicts.py` says whether a claim holds.
 """
 
@@ -24,7 +25,7 @@ class Claim(BaseModel):
 
     says: str
     place: str  # where the paper says it: table, figure or section
-    document: str  # whose rows are compared
+    document: str = ""  # whose rows are compared; default: nothing is compared
     row: str = ""  # a method of the document
     over: str = ""  # the method that it is compared with
     over_document: str = ""  # of `over`, with columns of the same names; default: the document
@@ -38,6 +39,10 @@ class Claim(BaseModel):
 
     @model_validator(mode="after")
     def _is_of_one_kind(self) -> "Claim":
+        if not self.document:
+            if self.model_fields_set - {"says", "place"}:
+                raise ValueError("a claim needs a `document`, or has `says` and `place` only")
+            return self
         if self.best:
             if self.row or self.over or self.reported or self.direction:
                 raise ValueError("a claim with `best` has `columns`, and no `row`, `over`, `reported` or `direction`")
@@ -77,6 +82,8 @@ def check_claims(paper: PaperSpec) -> None:
 
 
 def _check(paper: PaperSpec, claim: Claim) -> None:
+    if not claim.document:
+        return
     document, other = (_document(paper, name) for name in (claim.document, claim.published))
     for method in filter(None, (claim.row, *claim.best, *claim.demo_best)):
         rows_of(document, method)

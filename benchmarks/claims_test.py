@@ -64,6 +64,7 @@ def test_the_text_may_give_another_number_than_the_table(tmp_path):
         (GOOD | {"reported": {}, "columns": ["mAP"], "direction": "higher"}, "prints 'mAP' of both rows"),
         (GOOD | {"over": "Cited", "reported": {"rank1": 1.0}}, "neither a run of 'Cited' nor its 'rank1'"),
         (GOOD | {"reported": {"macs": 1.0}}, "prints no 'macs' of one of the rows"),
+        (GOOD | {"document": ""}, "a claim needs a `document`, or has `says` and `place` only"),
         (GOOD | {"row": ""}, "needs `row` and `over`, or `best`"),
         (GOOD | {"best": ["Ours"]}, "a claim with `best` has `columns`, and no `row`"),
         (BEST | {"columns": []}, "a claim with `best` needs `columns`"),
@@ -75,6 +76,11 @@ def test_a_mistake_is_reported_with_its_claim(tmp_path, claim, message):
     with pytest.raises(UserError, match=r"small\.yaml: .*claims\.1") as error:
         load(tmp_path, GOOD, claim)
     assert message in str(error.value)
+
+
+def test_what_is_compared_with_nothing_has_no_metric(tmp_path):
+    (claim,) = load(tmp_path, {"says": "Training takes a day", "place": "Sec. 4"}).claims
+    assert claim.metrics == () and claim.document == ""
 
 
 def test_a_number_that_no_table_prints_needs_a_direction(tmp_path):

@@ -77,8 +77,9 @@ def claims_page(folder: Path = BENCHMARKS) -> str:
         "",
         *summary(lines, kinds),
     ]
-    for name in known_papers():
-        text += ["", *paper_section(load_spec(name), [line for line in lines if line.paper.paper == name], kinds)]
+    for paper in map(load_spec, known_papers()):
+        if paper.claims:
+            text += ["", *paper_section(paper, [line for line in lines if line.paper.paper == paper.paper], kinds)]
     return "\n".join(text) + "\n"
 
 
@@ -135,6 +136,8 @@ def paper_section(paper: PaperSpec, lines: list[Line], kinds: dict[str, list[str
             cells = [[*claim_cells(line), *result_cells(line, shown, notes)] for line in of_group]
             text += [f"{group[0].upper()}{group[1:]}:", ""]
             text += [*table(["claim", "where", "data set", "metric", "reported", *heads], cells), ""]
+    stated = [f"- {claim.says} ({claim.place})." for claim in paper.claims if not claim.document]
+    text += ["Claims for which no table has the numbers:", "", *stated, ""] if stated else []
     return [*text[:-1], *([""] if notes.texts else []), *notes.lines()]
 
 
@@ -177,10 +180,10 @@ def claims_headline(folder: Path = BENCHMARKS) -> str:
     for line in all_lines(folder, headline=True):
         finding = line.findings[COSTS if line.group == COSTS else "demo"]
         ours = finding_text(Finding(finding.ours, stale=finding.stale), notes)
-        verdict = f"{finding.verdict} (computed)" if line.group == COSTS else finding.verdict
+        verdict = f"{finding.verdict} (computed at the paper's size)" if line.group == COSTS else finding.verdict
         paper = f"[{line.paper.short}](benchmarks/tables/claims.md#{anchor(line.paper.short)})"
-        where = heading(line.column) if line.group == COSTS else f"{line.data}, {line.column.title}"
-        cells.append([paper, f"{line.claim.says} ({where})", reported_text(line), ours, verdict])
+        where = line.column.unit if line.group == COSTS else line.data
+        cells.append([paper, f"{line.claim.says} ({line.column.title}, {where})", reported_text(line), ours, verdict])
     headers = ["paper", "claim", "reported", "ours", f"verdict, {DATA['demo']}"]
     return "\n".join([*table(headers, cells), *([""] if notes.texts else []), *notes.lines()])
 

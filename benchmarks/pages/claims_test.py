@@ -203,6 +203,16 @@ def test_a_section_has_a_line_for_each_claim_and_metric(today, make_record, monk
     assert pcam.split("|")[7:] == ["undecided", "+0.00 (n=1)", "undecided", ""]
 
 
+def test_what_is_compared_with_nothing_is_listed():
+    paper = NDMF.model_copy(update={"claims": (Claim(says="Training takes a day", place="Sec. 4"),)})
+    assert list(lines_of(paper, [])) == []
+    assert paper_section(paper, [], shown_kinds([]))[-3:] == [
+        "Claims for which no table has the numbers:",
+        "",
+        "- Training takes a day (Sec. 4).",
+    ]
+
+
 def test_a_table_is_unpadded_markdown():
     assert unpadded(["a", "b"], [["1", "long"]]) == ["|a|b|", "|---|---|", "|1|long|"]
 
