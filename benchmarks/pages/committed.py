@@ -73,7 +73,8 @@ def index(folder: Path = BENCHMARKS) -> str:
         "",
         "[The papers' models side by side](comparison.md): trained on the same images with the same budget.",
         "",
-        "Scope: `headline` documents are made by the paper's own target, the others by `SCOPE=all`.",
+        "Scope: `headline` documents are made by the paper's own target, those of scope `all` by `SCOPE=all`, the "
+        "decisions by `SCOPE=decisions`.",
         "",
     ]
     for name in known_papers():
