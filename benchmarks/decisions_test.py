@@ -13,7 +13,7 @@ from benchmarks.spec import known_papers, load_spec
 from common.errors import UserError
 from common.paper import load_paper
 from common.paths import package_folder
-from common.runs.settings import load_settings
+from common.runs.settings import load_settings, parse_overrides, run_label
 
 TABLE = """
 title: Small
@@ -133,6 +133,13 @@ def test_a_scope_of_their_own_runs_the_full_model_and_each_alternative_once():
     assert [document.id for document in chosen_documents(paper, DOCUMENT, ())] == [DOCUMENT]
     for scope in ("headline", "all"):
         assert DOCUMENT not in {document.id for document in chosen_documents(paper, scope, ())}
+
+
+@pytest.mark.parametrize("paper", known_papers())
+def test_a_run_has_the_label_of_its_row_when_its_settings_went_through_the_command_line(paper):
+    for row in load_spec(paper).document(DOCUMENT).rows:
+        words = [f"{key}={value}" for key, value in row.run.set.items()]
+        assert run_label("full", parse_overrides(words)) == row.run.label
 
 
 # ------------------------------------------------------------------ the five papers
