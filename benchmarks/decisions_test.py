@@ -181,8 +181,11 @@ def test_a_question_is_a_row_or_a_note_of_the_papers_readme(paper):
 
 @pytest.mark.parametrize("paper", known_papers())
 def test_every_alternative_that_the_readme_gives_as_a_setting_is_run(paper):
-    """`key: value` in the README's table of decisions."""
-    table = readme_of(paper).split("## Decisions where the paper is silent")[1].split("\n## ")[0]
-    named = set(re.findall(r"`(\w+): [^`]+`", "\n".join(line for line in table.split("\n") if line.startswith("| "))))
+    """`key: value` in the tables of its sections on decisions and departures."""
+    sections = readme_of(paper).split("\n## ")
+    chosen = [text for text in sections if text.startswith(("Decisions where the paper is silent", "Departures"))]
+    assert len(chosen) == 2
+    lines = [line for text in chosen for line in text.split("\n") if line.startswith("| ")]
+    named = set(re.findall(r"`(\w+): [^`]+`", "\n".join(lines)))
     run = {key for _, alternative in load_spec(paper).decisions.cases() for key in alternative.set}
     assert named <= run
