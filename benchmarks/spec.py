@@ -21,6 +21,7 @@ from common.runs.record import Record
 from common.runs.settings import run_label
 
 from .claims import Claim, check_claims
+from .decisions import Decisions, Scalar, with_checked_decisions
 from .records import look_up
 
 SPECS = Path(__file__).parent / "specs"
@@ -29,15 +30,8 @@ BASELINES = ("counts", "colour_histogram", "balanced_histogram")  # programs tha
 BASELINES_MODULE = "benchmarks.reproduce.baselines"
 
 # unit -> (factor from a record's number to the printed one, decimals)
-UNITS = {
-    "%": (100, 1),
-    "count": (1, 0),
-    "year": (1, 0),
-    "M": (1e-6, 2),
-    "G": (1e-9, 2),
-    "min": (1 / 60, 1),
-    "nats": (1, 2),
-}
+UNITS = {"%": (100, 1), "count": (1, 0), "year": (1, 0), "nats": (1, 2)}
+UNITS |= {"M": (1e-6, 2), "G": (1e-9, 2), "min": (1 / 60, 1)}
 
 
 class Strict(BaseModel):
@@ -51,7 +45,7 @@ class RunSpec(Strict):
     program: str = "train"
     dataset: str | None = None  # default: the column's or the document's
     variant: str = "full"  # a section of `variants` in the paper's config.yaml
-    set: dict[str, str | int | float | bool] = {}
+    set: dict[str, Scalar | list[Scalar]] = {}
 
     @property
     def label(self) -> str:
@@ -105,8 +99,8 @@ class Document(Strict):
 
     id: str
     name: str
-    kind: Literal["table", "counts", "sweep", "curves", "figure"] = "table"
-    scope: Literal["headline", "all"] = "headline"  # the narrowest scope that includes it
+    kind: Literal["table", "counts", "sweep", "curves", "figure", "decisions"] = "table"
+    scope: Literal["headline", "all", "decisions"] = "headline"  # the narrowest scope that includes it
     caption: str
     dataset: str | None = None
     average_precision: Literal["step", "trapezoid"] | None = None  # the estimator of our mAP
@@ -181,6 +175,7 @@ class PaperSpec(Strict):
     real_data_cost: RealDataCost | None = None
     on_gpu: OnGPU = OnGPU()
     claims: tuple[Claim, ...] = ()  # what the paper concludes from its numbers
+    decisions: Decisions | None = None  # become the last document
 
     @model_validator(mode="before")
     @classmethod
@@ -204,6 +199,9 @@ class PaperSpec(Strict):
             if dataset not in READERS:
                 raise ValueError(f"there is no data set '{dataset}'{did_you_mean(dataset, READERS)}")
         check_claims(self)
+        if self.decisions:
+            more = Document.model_validate(self.decisions.document(self.documents))
+            object.__setattr__(self, "documents", (*self.documents, more))
         return self
 
     @property
@@ -231,7 +229,7 @@ def load_spec(paper: str, folder: Path = SPECS) -> PaperSpec:
     if not file.is_file():
         raise UserError(f"no paper '{paper}'{did_you_mean(paper, known_papers())}. Known: {', '.join(known_papers())}")
     try:
-        return PaperSpec.model_validate({"paper": paper} | read_yaml(file))
+        return with_checked_decisions(PaperSpec.model_validate({"paper": paper} | read_yaml(file)))
     except ValidationError as error:
         lines = [f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()]
         raise UserError(f"{file.name}: " + "\n       ".join(lines)) from None

@@ -10,15 +10,18 @@ from benchmarks.spec import UNITS, Column, Document, Row
 from .sources import Source, Summary
 
 NOISE_RULE = (
-    "A gap is marked (noise) if it is below 2 s, where s is the root mean square of the rows' sample standard "
-    "deviations over their seeds."
+    "A gap is marked (noise) if it is below 2 s, where s is the sample standard deviation over seeds, pooled over the "
+    "rows."
 )
 
 
 def noise_level(summaries: list[Summary]) -> float | None:
-    """s: root mean square of the sample standard deviations; None if no row has two seeds."""
-    deviations = [summary.deviation for summary in summaries if summary.deviation is not None]
-    return math.sqrt(sum(value**2 for value in deviations) / len(deviations)) if deviations else None
+    """s: the pooled sample standard deviation, sqrt(sum (n - 1) deviation^2 / sum (n - 1)); None if no row has two
+    seeds."""
+    spread = [(summary.count - 1, summary.deviation) for summary in summaries if summary.deviation is not None]
+    if not spread:
+        return None
+    return math.sqrt(sum(degrees * value**2 for degrees, value in spread) / sum(degrees for degrees, _ in spread))
 
 
 def rank_agreement(reported: list[float], ours: list[float]) -> float:

@@ -78,7 +78,8 @@ def index(folder: Path = BENCHMARKS) -> str:
         "",
         "[What the papers claim](claims.md), and whether it holds on our data.",
         "",
-        "Scope: `headline` documents are made by the paper's own target, the others by `SCOPE=all`.",
+        "Scope: `headline` documents are made by the paper's own target, those of scope `all` by `SCOPE=all`, the "
+        "decisions by `SCOPE=decisions`.",
         "",
     ]
     for name in known_papers():

@@ -12,6 +12,7 @@ from benchmarks.records import KINDS
 from benchmarks.spec import Document, Row
 
 from .ablation import agreement
+from .decisions import decision_lines
 from .origins import origins
 from .sources import Source
 from .table import Footnotes, Page, long_table, make_command, summary_text, wide_table
@@ -56,6 +57,8 @@ def render_document(page: Page, document: Document) -> list[str]:
     lines: list[str] = []
     if document.kind == "counts":
         lines += [*long_table(page, document, shown, notes), ""]
+    elif document.kind == "decisions":
+        lines += [*decision_lines(page, document, shown, notes), ""]
     elif document.columns:
         for group in document.groups():
             lines += [f"**{group}**", ""] if group else []
@@ -104,7 +107,7 @@ def has_run(document: Document, row: Row, source: Source) -> bool:
 
 def estimator_lines(document: Document, sources: list[Source]) -> list[str]:
     """The AP estimator of the table, and our mAP under the other one."""
-    if document.average_precision is None:
+    if document.average_precision is None or document.kind == "decisions":
         return []
     other, name = ("mAP_trapezoid", "trapezoid") if document.average_precision == "step" else ("mAP", "step")
     columns = [
