@@ -79,6 +79,14 @@ def test_the_literal_map_grows_with_the_fourth_power_of_the_activations():
     torch.testing.assert_close(module.mutual_map(3 * f1, 3 * f2), 81 * module.mutual_map(f1, f2))
 
 
+@pytest.mark.parametrize("normalisation", ["none", "rms", "layer", "batch", "cosine", "correlation"])
+def test_a_normalisation_has_no_parameters(normalisation):
+    """What it scales, nothing can scale back into saturation but the convolution behind it."""
+    module = MutualAttention(4, settings_of(normalisation=normalisation))
+    kinds = ("channel", "self", "mutual")
+    assert {name for name, _ in module.named_parameters()} == {f"{kind}_convolution.weight" for kind in kinds}
+
+
 # ------------------------------------------------------------------ the two paths
 
 
