@@ -7,7 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from common.datasets.base import JUNK, Sample, Subset
+from common.datasets.base import JUNK, Sample, Search, Subset
+from common.metrics import score_features
 from common.runs import Run
 
 from . import activity as activity_module
@@ -38,7 +39,10 @@ def data(tmp_path_factory):
     query = Subset("query", tuple(image for own in images for image in own[:2]))
     gallery = [*(image for own in images for image in own[2:]), sample("distractor", 0, 1), sample("junk", JUNK, 2)]
     gallery = Subset("gallery", tuple(gallery))
-    return SimpleNamespace(train=query, query=query, gallery=gallery, fingerprint="0" * 16), folder
+    search = Search("single_query", query, gallery)
+    found = SimpleNamespace(train=query, query=query, gallery=gallery, searches=(search,), subsets={})
+    found.fingerprint, found.name = "0" * 16, "market1501"
+    return found, folder
 
 
 @pytest.fixture
@@ -179,6 +183,33 @@ def test_verify_images_uses_the_mean_image_and_gives_the_probability(run_of):
     first, second = torch.randint(256, (2, 3, 3, 64, 32), dtype=torch.uint8)
     expected = model.same_probability(prepared(first, mean), prepared(second, mean))
     torch.testing.assert_close(train.verifier(model, run, mean)(first, second), expected.detach())
+
+
+@pytest.mark.parametrize("variant", ["full", "baseline"])
+def test_a_record_has_the_scores_of_every_descriptor_the_verifier_and_mean_losses(run_of, variant, monkeypatch):
+    run, model, mean = run_of(variant)
+    monkeypatch.setattr(train, "mean_image_of", lambda _: mean)
+    losses = (
+        {"identification_loss": 3.0, "verification_loss": 0.5},
+        {"identification_loss": 1.0, "verification_loss": 0.2},
+    )
+    run.history.log = [{"epoch": epoch, **entry} for epoch, entry in enumerate(losses, 1)]
+    scores = train.scores_of(model, run)
+    assert scores["mean_losses"] == pytest.approx({"identification_loss": 2.0, "verification_loss": 0.35})
+    assert scores["verification"] == verification_scores(model, run, mean)
+    subsets = run.dataset.query, run.dataset.gallery
+    labels = [getattr(subset, name) for name in ("persons", "cameras") for subset in subsets]
+    inputs = []
+    for subset in subsets:
+        pixels = torch.stack([torch.from_numpy(np.array(Image.open(sample.path))) for sample in subset.samples])
+        inputs.append(prepared(pixels.permute(0, 3, 1, 2), mean))
+    for descriptor in model.descriptors:
+        with torch.no_grad():
+            expected = score_features(*(model.embed(images, descriptor) for images in inputs), *labels)
+        found = scores if descriptor == "plain" else scores[descriptor]
+        assert found["mAP"] == pytest.approx(expected.mAP, abs=1e-6)
+    assert ("mean_attended" in scores) == ("self_attended" in scores) == (variant == "full")
+    assert {"single_query_reranked", "before_relu"} <= set(scores) and "plain" not in scores
 
 
 # ------------------------------------------------------------------ what is logged
