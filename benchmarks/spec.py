@@ -87,6 +87,7 @@ class Row(Strict):
     run: RunSpec | None = None
     needs: dict[str, str] = {}  # settings without which a record is not of this row, as one of an earlier demo.yaml
     fill: dict[str, str] = {}  # what replaces {key} in the columns' values; nothing if absent
+    not_on: dict[str, str] = {}  # data set -> why the row cannot be run on it, instead of a command
     only: Literal["demo", "paper"] | None = None  # the row is run only at demo size, or only at the paper's
 
     def fits(self, kind: str) -> bool:

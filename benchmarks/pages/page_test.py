@@ -117,6 +117,15 @@ def test_a_number_that_a_finished_run_does_not_produce_is_not_a_missing_run(tmp_
     assert "not run (a)" in text  # the baseline
 
 
+def test_a_row_that_a_data_set_cannot_have_says_why_and_names_no_command(tmp_path, make_record, today):
+    paper = load_spec("mutual_attention")
+    shown = Page(paper, committed_sources([make_record("full")], today), tmp_path / "mutual_attention", {})
+    text = "\n".join(render_document(shown, paper.document("table1")))
+    market, duke = [line for line in text.splitlines() if line.startswith("| Multi-shoot  ")]
+    assert "impossible" not in market and duke.count("impossible (") == 5 and "not run" not in duke
+    assert re.search(r"- \(.\) DukeMTMC-reID has no further images of its queries", text)
+
+
 def test_rows_of_a_sweep_belong_to_demo_or_to_the_papers_size(make_record, committed):
     records = [make_record("full+num_parts=6"), make_record(kind="real")]
     lines = render_document(committed(records), SPEC.document("fig7"))

@@ -131,6 +131,8 @@ def reported_cell(row: Row, column: Column) -> str:
 def cell(page: Page, document: Document, row: Row, column: Column, source: Source, notes: Footnotes) -> str:
     if row.run is None or column.value is None or not row.fits(source.kind):
         return NOT_APPLICABLE
+    if reason := row.not_on.get(document.data_set_of(row, column)):
+        return f"impossible {notes.mark(reason)}"
     summary = source.summary(document, row, column)
     if summary is None and source.of_row(row, document.data_set_of(row, column)):
         return NOT_APPLICABLE  # the run exists without such a number, as a histogram without multi-query scores
