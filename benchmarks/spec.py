@@ -203,6 +203,9 @@ class PaperSpec(Strict):
         if self.decisions:
             more = Document.model_validate(self.decisions.document(self.documents))
             object.__setattr__(self, "documents", (*self.documents, more))
+        ids = [document.id for document in self.documents]
+        if twice := {name for name in ids if ids.count(name) > 1}:
+            raise ValueError(f"several documents have the id {', '.join(sorted(twice))}")
         return self
 
     @property
