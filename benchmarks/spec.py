@@ -106,7 +106,8 @@ class Document(Strict):
     scope: Literal["headline", "all"] = "headline"  # the narrowest scope that includes it
     caption: str
     dataset: str | None = None
-    average_precision: Literal["step", "trapezoid"] | None = None  # the estimator of our mAP
+    average_precision: Literal["step", "trapezoid", "interpolated"] | None = None  # the estimator of our mAP
+    paper_estimator: str = "the paper does not name its own"
     x: str | None = None  # what a sweep varies; the rows' methods are its values
     terms: tuple[str, ...] = ("loss",)  # of the log, shown by curves
     columns: tuple[Column, ...] = ()

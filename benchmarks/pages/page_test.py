@@ -44,6 +44,7 @@ def test_mean_deviation_and_number_of_seeds_are_those_of_a_calculation_by_hand(m
         "62.0 ± 2.6 (n=3)",
     ]
     assert any("mAP (%) under `trapezoid`" in line and "61.0 ± 2.6 (n=3)" in line for line in lines)
+    assert any("mAP (%) under `interpolated`" in line and "63.0 ± 2.6 (n=3)" in line for line in lines)
     assert any("AP estimator of our columns: `step`" in line for line in lines)
 
 
