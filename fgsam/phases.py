@@ -100,6 +100,9 @@ def hand_on(run: Run, phase: int, model: nn.Module) -> None:
         f"train it first (--set phase={phase - 1}), name its file (--set start_from=FILE), or train all phases in one "
         "run (--set phase=all)"
     )
+    label = run.settings.start_from
+    if run.settings.phase != "all" and label != "auto" and not label.endswith(".pth"):
+        advice = f"train the run {label} of the same data set and seed first"
     state = read_phase(previous_file(run, phase), phase_identity(run, phase - 1), advice)
     for module in HANDED_ON[phase - 1]:
         own = {name.removeprefix(f"{module}."): value for name, value in state.items() if name.startswith(f"{module}.")}

@@ -71,7 +71,7 @@ def draw_curves(document: Document, source: Source, file: Path) -> None:
         term.replace("_", " "): {
             name: [log[position].get(term) if position < len(log) else None for position in shown]
             for name, log in logs.items()
-            if term in log[0]
+            if any(term in entry for entry in log)
         }
         for term in document.terms
     }
