@@ -102,7 +102,7 @@ class Document(Strict):
 
     id: str
     name: str
-    kind: Literal["table", "counts", "sweep", "curves", "figure"] = "table"
+    kind: Literal["table", "counts", "matrix", "sweep", "curves", "figure"] = "table"
     scope: Literal["headline", "all"] = "headline"  # the narrowest scope that includes it
     caption: str
     dataset: str | None = None

@@ -15,7 +15,7 @@ from benchmarks.spec import Document, Row
 from .ablation import agreement
 from .origins import origins
 from .sources import Source
-from .table import Footnotes, Page, long_table, make_command, summary_text, wide_table
+from .table import Footnotes, Page, long_table, make_command, matrices, summary_text, wide_table
 
 AP_SCORES = {"step": "mAP", "trapezoid": "mAP_trapezoid", "interpolated": "mAP_interpolated"}
 AP_SCORE = re.compile(r"mAP(_trapezoid|_interpolated)?$")  # the end of a column's path
@@ -58,6 +58,8 @@ def render_document(page: Page, document: Document) -> list[str]:
     lines: list[str] = []
     if document.kind == "counts":
         lines += [*long_table(page, document, shown, notes), ""]
+    elif document.kind == "matrix":
+        lines += matrices(page, document, shown, notes)
     elif document.columns:
         for group in document.groups():
             lines += [f"**{group}**", ""] if group else []
