@@ -7,19 +7,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from common.datasets.poses import pose_file, read_joints
+from common import evaluation
+from common.datasets import poses
 from common.errors import UserError
-from common.evaluation.carried import carried_figure
-from common.evaluation.figures import energy_on_person, random_images
-from common.evaluation.loaded_run import LoadedRun
-from common.visualize.sheets import activation_map
+from common.evaluation import carried as carrying
+from common.evaluation import figures as drawing
 
 from .model import FGSAM
 from .pose_net import ChannelParseBlock
 from .skeleton import NUM_ANNOTATED, PARTS, part_channels
 from .train import prepared
 
-DOT = (255, 255, 255)  # a true joint in Fig. 6
 SEEN = 2  # COCO's v
 
 
@@ -34,39 +32,22 @@ class PartMaps(nn.Module):
         return self.model.pose_maps(images)[:, self.channels]
 
 
-def fig6(runs: dict[str, LoadedRun], file: Path) -> dict:
-    """Query images of random identities under each body part's channels, of the last of the networks; dots are the
-    joints that can be seen, where the data set has them."""
+def fig6(runs: dict[str, evaluation.LoadedRun], file: Path) -> dict:
+    """Query images of random identities under each body part's channels, of the last of the networks, with the joints
+    that can be seen, where the data set has them."""
     loaded = _with_pose_net(list(runs.values())[-1])
-    run, query = loaded.run, loaded.run.dataset.query
-    shown = random_images(run, query)
-    with torch.inference_mode(), run.autocast():
-        all_maps = loaded.model.pose_maps(prepared(run.to_device(shown.pixels)))
-    maps = {part.replace("_", " "): activation_map(all_maps[:, part_channels(part)]) for part in PARTS}
-    if not pose_file(run.dataset).is_file():
-        return shown.draw_heat_maps(maps, file, header="Body part")
-    joints = read_joints(run.dataset, query)[shown.positions]
-    found = replace(shown, pixels=with_dots(shown.pixels, joints)).draw_heat_maps(maps, file, header="Body part")
-    aspect = run.settings.width / run.settings.height
-    found["table"]["headers"] += ["energy on the person's box", "the box's part of the image", "peak to nearest joint"]
-    for part, row in zip(PARTS, found["table"]["rows"], strict=True):
-        one = replace(loaded, model=PartMaps(loaded.model, part))
-        on_person = energy_on_person(one, lambda network, images: network.model(prepared(images)))
-        distance = peak_distance(torch.from_numpy(maps[row[0]]), joints, part, aspect)
-        row += [f"{on_person['energy']:.0%}", f"{on_person['area']:.0%}", f"{distance:.0%}"]
-        found.setdefault("on_person", {})[row[0]] = on_person | {"peak_distance": round(distance, 4)}
+    parts = {part.replace("_", " "): replace(loaded, model=PartMaps(loaded.model, part)) for part in PARTS}
+    found = drawing.heat_map_figure(parts, file, lambda one, images: one.model(prepared(images)), show_joints=True)
+    found["table"]["headers"][0] = "Body part"
+    run = loaded.run
+    if poses.pose_file(run.dataset).is_file():
+        shown = drawing.random_images(run, run.dataset.query).positions
+        joints = poses.read_joints(run.dataset, run.dataset.query)[shown]
+        found["table"]["headers"].append("peak to the nearest joint")
+        for part, row in zip(PARTS, found["table"]["rows"], strict=True):
+            maps, aspect = torch.tensor(found["maps"][row[0]]), run.settings.width / run.settings.height
+            row.append(f"{peak_distance(maps, joints, part, aspect):.1%}")
     return found
-
-
-def with_dots(pixels: Tensor, joints: Tensor) -> Tensor:
-    """(n, 3, H, W) uint8 with a dot of 3 x 3 pixels at each joint, (n, 17, 3), that can be seen."""
-    drawn = pixels.clone()
-    height, width = pixels.shape[2:]
-    for image, own in zip(drawn, joints, strict=True):
-        for x, y, _ in own[own[:, 2] == SEEN].tolist():
-            row, column = min(max(round(y * height), 1), height - 2), min(max(round(x * width), 1), width - 2)
-            image[:, row - 1 : row + 2, column - 1 : column + 2] = torch.tensor(DOT, dtype=torch.uint8)[:, None, None]
-    return drawn
 
 
 def peak_distance(maps: Tensor, joints: Tensor, part: str, aspect: float) -> float:
@@ -81,10 +62,10 @@ def peak_distance(maps: Tensor, joints: Tensor, part: str, aspect: float) -> flo
     return float(np.mean(nearest[nearest.isfinite()].tolist())) if nearest.isfinite().any() else float("nan")
 
 
-def carried(runs: dict[str, LoadedRun], file: Path) -> dict:
+def carried(runs: dict[str, evaluation.LoadedRun], file: Path) -> dict:
     """What each module of the trained network carries: scores with its output replaced."""
     (loaded,) = runs.values()
-    return carried_figure(loaded, carriers_of(_with_pose_net(loaded).model), file)
+    return carrying.carried_figure(loaded, carriers_of(_with_pose_net(loaded).model), file)
 
 
 def carriers_of(model: FGSAM) -> dict[str, list[str]]:
@@ -96,7 +77,7 @@ def carriers_of(model: FGSAM) -> dict[str, list[str]]:
     return rows | {f"{name.replace('_', ' ')} branch": [f"branches.{name}"] for name in model.branches}
 
 
-def _with_pose_net(loaded: LoadedRun) -> LoadedRun:
+def _with_pose_net(loaded: evaluation.LoadedRun) -> evaluation.LoadedRun:
     if not isinstance(loaded.model, FGSAM):
         raise UserError(f"{loaded.run.directory} has no pose resolve net: draw a run of phase 2 or 3")
     return loaded

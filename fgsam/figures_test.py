@@ -7,7 +7,7 @@ import torch
 
 from common.probes import frozen_to, outputs_of, replaced_outputs
 
-from .figures import carriers_of, peak_distance, with_dots
+from .figures import carriers_of, peak_distance
 from .network_test import network  # noqa: F401, a fixture
 from .skeleton import JOINTS
 
@@ -23,19 +23,6 @@ def test_a_peaks_distance_is_to_the_nearest_joint_of_its_part_that_can_be_seen()
     assert peak_distance(maps, joints, "upper_leg", 0.5) == pytest.approx(math.hypot(0.03, 0.04), rel=1e-4)
     assert peak_distance(maps, joints, "head", 0.5) == pytest.approx(0.0, abs=1e-6)
     assert math.isnan(peak_distance(maps, joints, "lower_arm", 0.5))
-
-
-def test_dots_are_where_joints_can_be_seen():
-    joints = torch.zeros(1, 17, 3)
-    joints[0, 3] = torch.tensor([0.5, 0.25, 2.0])
-    joints[0, 4] = torch.tensor([0.1, 0.9, 1.0])
-    joints[0, 5] = torch.tensor([1.0, 1.0, 2.0])  # at the corner
-    pixels = torch.zeros(1, 3, 64, 32, dtype=torch.uint8)
-    rows, columns = torch.nonzero(with_dots(pixels, joints)[0, 1], as_tuple=True)
-    expected = {(r, c) for r in (15, 16, 17) for c in (15, 16, 17)} | {
-        (r, c) for r in (61, 62, 63) for c in (29, 30, 31)
-    }
-    assert set(zip(rows.tolist(), columns.tolist(), strict=True)) == expected and pixels.sum() == 0
 
 
 @pytest.mark.parametrize(("phase", "cpb", "count"), [(2, True, 4), (3, True, 10), (3, False, 9)])

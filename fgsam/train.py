@@ -6,10 +6,9 @@ from itertools import repeat
 import torch
 from torch import Tensor
 
-from common import augment, distributed
+from common import augment, distributed, evaluation
 from common.complexity import model_size
 from common.errors import command
-from common.evaluation import evaluate_first_search
 from common.images import ImageStore
 from common.runs import Meter, Run, open_run
 from common.samplers import IdentitySampler
@@ -154,7 +153,7 @@ def main(argv: list[str] | None = None) -> None:
         pose_run_for(run)  # fails now, not after phase 1, where phase 0's data are missing
     run.begin()
     model = train(run).eval()
-    scores = evaluate_first_search(embedder(model, run), run.dataset, settings)
+    scores = evaluation.evaluate_first_search(embedder(model, run), run.dataset, settings)
     if settings.phases[-1] > 1:
         scores["joints"] = PoseUpkeep(run).scores()
     if table.values:

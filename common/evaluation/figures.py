@@ -4,7 +4,7 @@ Each returns what it shows as JSON values; `table` is printed above the figure (
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,11 +56,13 @@ def random_images(run: Run, subset: Subset) -> ShownImages:
 
 
 @torch.inference_mode()
-def heat_map_figure(runs: Mapping[str, LoadedRun], file: Path, feature_map: FeatureMap) -> dict[str, Any]:
+def heat_map_figure(
+    runs: Mapping[str, LoadedRun], file: Path, feature_map: FeatureMap, *, show_joints: bool = False
+) -> dict[str, Any]:
     """Query images of random identities under each network's feature map.
 
     `maps`: (n, h, w) in [0, 1], stretched image by image; `cover`: the mean share of cells above one half. Where the
-    data set has joints, `on_person`: {network: as `energy_on_person`}.
+    data set has joints, `on_person`: {network: as `energy_on_person`}. show_joints: draw those that can be seen.
     """
     run = next(iter(runs.values())).run
     shown = random_images(run, run.dataset.query)
@@ -68,6 +70,9 @@ def heat_map_figure(runs: Mapping[str, LoadedRun], file: Path, feature_map: Feat
     for method, loaded in runs.items():
         with loaded.run.autocast():
             maps[method] = activation_map(feature_map(loaded, loaded.run.to_device(shown.pixels)))
+    if show_joints and pose_file(run.dataset).is_file():
+        joints = read_joints(run.dataset, shown.subset)[shown.positions]
+        shown = replace(shown, pixels=with_joints(shown.pixels, joints))
     found = shown.draw_heat_maps(maps, file)
     if pose_file(run.dataset).is_file():
         on_person = {method: energy_on_person(loaded, feature_map) for method, loaded in runs.items()}
@@ -98,6 +103,17 @@ def energy_on_person(loaded: LoadedRun, feature_map: FeatureMap) -> dict[str, fl
     inside = in_box(person_boxes(joints[positions]), *energy.shape[1:])
     on_person = (energy * inside).sum((1, 2)) / energy.sum((1, 2))
     return {"energy": round(on_person.mean().item(), 4), "area": round(inside.mean().item(), 4)}
+
+
+def with_joints(pixels: Tensor, joints: Tensor) -> Tensor:
+    """(n, 3, H, W) uint8 with a white dot of 3 x 3 pixels at each joint, (n, 17, 3), that can be seen."""
+    drawn = pixels.clone()
+    height, width = pixels.shape[2:]
+    for image, own in zip(drawn, joints, strict=True):
+        for x, y, _ in own[own[:, 2] == 2].tolist():
+            row, column = min(max(round(y * height), 1), height - 2), min(max(round(x * width), 1), width - 2)
+            image[:, row - 1 : row + 2, column - 1 : column + 2] = 255
+    return drawn
 
 
 def person_boxes(joints: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 import torch
 
-from common.evaluation.figures import MARGIN, in_box, person_boxes
+from common.evaluation.figures import MARGIN, in_box, person_boxes, with_joints
 
 
 def test_the_box_is_that_of_the_visible_joints_with_a_margin_cut_to_the_image():
@@ -20,3 +20,16 @@ def test_cells_count_by_the_part_of_them_that_lies_in_the_box():
     # columns: the left cell from 0.25 to 0.5 is half covered; rows: the lower cell from 0.5 to 0.75 is half covered
     torch.testing.assert_close(found, torch.tensor([[[0.0, 0.0], [0.25, 0.5]]]))
     assert found.mean() == (1 - 0.25) * (0.75 - 0.5)
+
+
+def test_dots_are_where_joints_can_be_seen():
+    joints = torch.zeros(1, 17, 3)
+    joints[0, 3] = torch.tensor([0.5, 0.25, 2.0])
+    joints[0, 4] = torch.tensor([0.1, 0.9, 1.0])
+    joints[0, 5] = torch.tensor([1.0, 1.0, 2.0])  # at the corner
+    pixels = torch.zeros(1, 3, 64, 32, dtype=torch.uint8)
+    rows, columns = torch.nonzero(with_joints(pixels, joints)[0, 1], as_tuple=True)
+    expected = {(r, c) for r in (15, 16, 17) for c in (15, 16, 17)} | {
+        (r, c) for r in (61, 62, 63) for c in (29, 30, 31)
+    }
+    assert set(zip(rows.tolist(), columns.tolist(), strict=True)) == expected and pixels.sum() == 0
