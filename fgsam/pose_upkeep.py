@@ -43,7 +43,7 @@ class PoseUpkeep:
         images = _pose_images(run)
         self.people, self.unseen = images or (None, None)
         if settings.pose_loss == "joints" and self.people is None:
-            pose_run_for(run)  # says what is missing
+            open_pose_images(pose_run_for(run).dataset, settings)  # says what is missing
         self.teacher = self._phase_0() if settings.pose_loss == "maps" else None
 
     def _phase_0(self) -> PoseNet:
