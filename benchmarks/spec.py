@@ -100,11 +100,12 @@ class Document(Strict):
 
     id: str
     name: str
-    kind: Literal["table", "counts", "sweep", "curves", "figure", "decisions"] = "table"
+    kind: Literal["table", "counts", "matrix", "sweep", "curves", "figure", "decisions"] = "table"
     scope: Literal["headline", "all", "decisions"] = "headline"  # the narrowest scope that includes it
     caption: str
     dataset: str | None = None
-    average_precision: Literal["step", "trapezoid"] | None = None  # the estimator of our mAP
+    average_precision: Literal["step", "trapezoid", "interpolated"] | None = None  # the estimator of our mAP
+    paper_estimator: str = "the paper does not name its own"
     x: str | None = None  # what a sweep varies; the rows' methods are its values
     terms: tuple[str, ...] = ("loss",)  # of the log, shown by curves
     columns: tuple[Column, ...] = ()

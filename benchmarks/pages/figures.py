@@ -57,7 +57,10 @@ def draw_sweep(document: Document, source: Source, file: Path) -> None:
 
 
 def draw_curves(document: Document, source: Source, file: Path) -> None:
-    """A panel for each of the document's terms, over the epochs of each row's first seed, at up to MAX_TICKS epochs."""
+    """A panel for each of the document's terms, over the epochs of each row's first seed, at up to MAX_TICKS epochs.
+
+    Dotted lines are the borders between the phases of the longest training, where it has phases.
+    """
     logs = {
         row.method: records[0].log
         for row in document.rows
@@ -71,11 +74,14 @@ def draw_curves(document: Document, source: Source, file: Path) -> None:
         term.replace("_", " "): {
             name: [log[position].get(term) if position < len(log) else None for position in shown]
             for name, log in logs.items()
-            if term in log[0]
+            if any(term in entry for entry in log)
         }
         for term in document.terms
     }
     panels = {label: series for label, series in panels.items() if series}
     if panels:
         title = f"{document.name} ({source.short})"
-        panel_figure(file, x=[position + 1 for position in shown], panels=panels, x_label="epoch", title=title)
+        phases = [entry.get("phase") for entry in max(logs.values(), key=len)]
+        borders = [epoch + 0.5 for epoch in range(1, len(phases)) if phases[epoch] != phases[epoch - 1]]
+        x = [position + 1 for position in shown]
+        panel_figure(file, x=x, panels=panels, x_label="epoch", title=title, borders=borders)

@@ -5,6 +5,7 @@ records always give the same text.
 """
 
 import re
+from itertools import product
 
 from tabulate import tabulate
 
@@ -15,9 +16,10 @@ from .ablation import agreement
 from .decisions import decision_lines
 from .origins import origins
 from .sources import Source
-from .table import Footnotes, Page, long_table, make_command, summary_text, wide_table
+from .table import Footnotes, Page, long_table, make_command, matrices, summary_text, wide_table
 
-AP_SCORE = re.compile(r"mAP(_trapezoid)?$")  # the end of a column's path
+AP_SCORES = {"step": "mAP", "trapezoid": "mAP_trapezoid", "interpolated": "mAP_interpolated"}
+AP_SCORE = re.compile(r"mAP(_trapezoid|_interpolated)?$")  # the end of a column's path
 
 
 def render_page(page: Page, *, title: str, introduction: list[str]) -> str:
@@ -59,6 +61,8 @@ def render_document(page: Page, document: Document) -> list[str]:
         lines += [*long_table(page, document, shown, notes), ""]
     elif document.kind == "decisions":
         lines += [*decision_lines(page, document, shown, notes), ""]
+    elif document.kind == "matrix":
+        lines += matrices(page, document, shown, notes)
     elif document.columns:
         for group in document.groups():
             lines += [f"**{group}**", ""] if group else []
@@ -106,17 +110,14 @@ def has_run(document: Document, row: Row, source: Source) -> bool:
 
 
 def estimator_lines(document: Document, sources: list[Source]) -> list[str]:
-    """The AP estimator of the table, and our mAP under the other one."""
+    """The AP estimator of the table, and our mAP under the others, where the records have it."""
     if document.average_precision is None or document.kind == "decisions":
         return []
-    other, name = ("mAP_trapezoid", "trapezoid") if document.average_precision == "step" else ("mAP", "step")
-    columns = [
-        column.model_copy(update={"value": AP_SCORE.sub(other, column.value)})
-        for column in document.columns
-        if column.value and AP_SCORE.search(column.value)
-    ]
-    lines = [f"- AP estimator of our columns: `{document.average_precision}`; the paper does not name its own."]
-    for source in sources:
+    own = [column for column in document.columns if column.value and AP_SCORE.search(column.value)]
+    lines = [f"- AP estimator of our columns: `{document.average_precision}`; {document.paper_estimator}."]
+    others = [name for name in AP_SCORES if name != document.average_precision]
+    for name, source in product(others, sources):
+        columns = [column.model_copy(update={"value": AP_SCORE.sub(AP_SCORES[name], column.value)}) for column in own]
         values = [
             f"{row.method}{f' ({column.group})' if column.group else ''} {summary_text(summary, column)}"
             for column in columns

@@ -71,7 +71,7 @@ def wide_table(
 ) -> list[str]:
     """One row per method; a block of the document's columns per source. compact: for the terminal."""
     columns = [column for column in document.columns if column.group == group]
-    reported = not baselines
+    reported = not baselines and any(row.reported for row in document.rows)
     rows = [row for row in (document.baselines if baselines else document.rows) if row.run or not ours_only]
     headers = [document.x or "Method"]
 
@@ -112,6 +112,20 @@ def long_table(page: Page, document: Document, sources: list[Source], notes: Foo
             cells.append(line)
     alignment = ["left", "left"] + ["right"] * (len(headers) - 2)
     return tabulate(cells, headers, tablefmt="pipe", disable_numparse=True, colalign=alignment).split("\n")
+
+
+def matrices(page: Page, document: Document, sources: list[Source], notes: Footnotes) -> list[str]:
+    """A table of rows and columns for the reported numbers and one for each source: many columns of short cells."""
+    headers = ["", *(heading(column) for column in document.columns)]
+    blocks = {"reported": lambda row, column: reported_cell(row, column)}
+    for source in sources:
+        blocks[source.title] = lambda row, column, source=source: cell(page, document, row, column, source, notes)
+    lines = []
+    for title, text in blocks.items():
+        cells = [[method_name(row), *(text(row, column) for column in document.columns)] for row in document.rows]
+        table = tabulate(cells, headers, tablefmt="pipe", disable_numparse=True)
+        lines += [f"**{title}**", "", *table.split("\n"), ""]
+    return lines
 
 
 def heading(column: Column) -> str:
