@@ -199,7 +199,7 @@ def test_the_main_effects_of_table_1():
     """DFW's paper: SYSU-MM01 -0.1, +6.2, +3.0 points of mAP; RegDB +0.8, +5.9, +4.1."""
     table = DFW.document("table1_all_rows")
     for column, expected in {"sysu_mAP": (-0.1, 6.2, 3.0), "regdb_mAP": (0.8, 5.9, 4.1)}.items():
-        found = [effect(table, having, lambda row: row.reported[column]) for having in table.factors.values()]
+        found = [effect(table, having, lambda row, of=column: row.reported[of]) for having in table.factors.values()]
         assert found == pytest.approx(expected, abs=0.051)
 
 
@@ -209,7 +209,7 @@ def test_no_order_is_compared_in_columns_that_are_not_ordered(make_record, tmp_p
         for variant, mAP in (("baseline", 0.1), ("dfw", 0.2))
     ]
     for record in records:
-        record.scores |= {"rank10": 0.5, "rank20": 0.6}
+        record.scores.update(rank10=0.5, rank20=0.6)
     text = "\n".join(
         render_document(Page(DFW, committed_sources(records, today), tmp_path, {}), DFW.document("table1"))
     )
