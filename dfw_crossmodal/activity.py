@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from common import probes
-from common.evaluation.retrieval import random_identities
+from common.evaluation import retrieval
 from common.images import ImageStore
 from common.runs import Run
 
@@ -30,7 +30,9 @@ def watched_images(run: Run) -> dict[str, Tensor]:
     by_modality = {subset.samples[0].modality: subset for subset in reversed(subsets)}
     size = run.settings.height, run.settings.width
     return {
-        modality: ImageStore(subset, *size, cache=run.settings.cache).gather(random_identities(subset, NUM_WATCHED))
+        modality: ImageStore(subset, *size, cache=run.settings.cache).gather(
+            retrieval.random_identities(subset, NUM_WATCHED)
+        )
         for modality, subset in by_modality.items()
     }
 

@@ -7,9 +7,8 @@ import numpy as np
 import torch
 
 from common.datasets.base import Search
-from common.evaluation import LoadedRun, extract_searches
+from common.evaluation import LoadedRun, extract_searches, retrieval
 from common.evaluation.carried import carried_figure
-from common.evaluation.retrieval import nearest_images, random_identities
 from common.images import ImageStore
 from common.visualize import sheets
 
@@ -43,7 +42,7 @@ def fig1(runs: dict[str, LoadedRun], file: Path) -> dict:
     cover: dict[str, dict[str, float]] = {}
     for subset in subsets:
         modality = subset.samples[0].modality
-        chosen = random_identities(subset, NUM_IDENTITIES, among=np.isin(subset.persons, in_both))
+        chosen = retrieval.random_identities(subset, NUM_IDENTITIES, among=np.isin(subset.persons, in_both))
         samples = [subset.samples[index] for index in chosen]
         shown += [
             {"name": name_in(run.dataset.folder, sample.path), "modality": modality, "person": sample.person}
@@ -89,9 +88,9 @@ def fig6(runs: dict[str, LoadedRun], file: Path) -> dict:
     (loaded,) = runs.values()
     folder, searches = loaded.run.dataset.folder, both_directions(loaded.run.dataset.searches)
     features = extract_searches(loaded.embed, searches, loaded.run.settings)
-    chosen = [random_identities(search.query, NUM_QUERIES, among=may_be_shown(search)) for search in searches]
+    chosen = [retrieval.random_identities(search.query, NUM_QUERIES, among=may_be_shown(search)) for search in searches]
     found = [
-        nearest_images(search, features[search.query.name], features[search.gallery.name], positions, TOP)
+        retrieval.nearest_images(search, features[search.query.name], features[search.gallery.name], positions, TOP)
         for search, positions in zip(searches, chosen, strict=True)
     ]
     top = min(ranked.shape[1] for ranked, _ in found)  # below TOP where the gallery is tiny

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from common import complexity
 from common.backbones import batch_norm_neck, build_resnet
-from common.complexity import count_macs, count_parameters
 
 from .settings import Settings
 from .weakening import DynamicFeatureWeakening
@@ -143,6 +143,6 @@ def model_size(model: CrossModalityNet, settings: Settings) -> dict[str, int]:
     """What Table 2 counts: parameters without the classifiers, which do not run at test time, and multiply-accumulates
     of a visible and an infrared image together; `macs`: of one image, the same for either."""
     image = torch.empty(1, 3, settings.height, settings.width)
-    macs_pair = count_macs(model, image, image)
-    num_parameters = count_parameters(model) - count_parameters(model.classifiers)
+    macs_pair = complexity.count_macs(model, image, image)
+    num_parameters = complexity.count_parameters(model) - complexity.count_parameters(model.classifiers)
     return {"num_parameters": num_parameters, "macs_pair": macs_pair, "macs": macs_pair // 2}
