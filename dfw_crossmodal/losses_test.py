@@ -145,6 +145,21 @@ PAPER = [  # what Sec. 4.3 and 4.4 print, and what the demo changes of it
 ]
 
 
+def test_settings_are_those_that_the_paper_prints():
+    """Sec. 4.3 and 4.4: P, K, lambda, S and DFW's form and factor on each data set, SGD at 0.1 for 60 epochs."""
+    names = (
+        "identities_per_batch images_per_identity overlap_weight separation dfw_form dfw_alpha dfw_gate centre_weight"
+    )
+    for dataset, values in {
+        "sysu_mm01": [6, 6, 0.5, 100, "D1", 0.5, "multiply", 1],
+        "regdb": [8, 4, 1.0, 100, "D1", 0.2, "multiply", 1],
+    }.items():
+        settings = settings_of(dataset=dataset)
+        assert [getattr(settings, name) for name in names.split()] == values
+        assert (settings.optimiser, settings.learning_rate, settings.num_epochs) == ("sgd", 0.1, 60)
+        assert (settings.momentum, settings.weight_decay, settings.warmup_epochs) == (0.9, 5e-4, 10)  # the field's
+
+
 @pytest.mark.parametrize(("set_to", "printed"), PAPER)
 def test_losses_and_their_gradients_are_eq_7(set_to, printed):
     settings = settings_of(identities_per_batch=3, height=288, width=144, **set_to)
