@@ -147,9 +147,8 @@ PAPER = [  # what Sec. 4.3 and 4.4 print, and what the demo changes of it
 
 def test_settings_are_those_that_the_paper_prints():
     """Sec. 4.3 and 4.4: P, K, lambda, S and DFW's form and factor on each data set, SGD at 0.1 for 60 epochs."""
-    names = (
-        "identities_per_batch images_per_identity overlap_weight separation dfw_form dfw_alpha dfw_gate centre_weight"
-    )
+    names = "identities_per_batch images_per_identity overlap_weight separation dfw_form dfw_alpha"
+    names += " dfw_gate centre_weight"
     for dataset, values in {
         "sysu_mm01": [6, 6, 0.5, 100, "D1", 0.5, "multiply", 1],
         "regdb": [8, 4, 1.0, 100, "D1", 0.2, "multiply", 1],
