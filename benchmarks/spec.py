@@ -31,7 +31,7 @@ BASELINES_MODULE = "benchmarks.reproduce.baselines"
 
 # unit -> (factor from a record's number to the printed one, decimals)
 UNITS = {"%": (100, 1), "count": (1, 0), "year": (1, 0), "nats": (1, 2)}
-UNITS |= {"M": (1e-6, 2), "G": (1e-9, 2), "min": (1 / 60, 1)}
+UNITS |= {"M": (1e-6, 2), "G": (1e-9, 2), "min": (1 / 60, 1), "px": (1, 1)}
 
 
 class Strict(BaseModel):
@@ -69,6 +69,7 @@ class Column(Strict):
     group: str | None = None
     dataset: str | None = None  # default: the document's
     decimals: Annotated[int, Field(ge=0)] | None = None  # as many as the paper prints; default: the unit's
+    ordered: bool = True  # an ablation compares the order of its rows, and its main effects, in this column
 
     def text(self, value: float) -> str:
         """A number in the column's unit, as a cell: 88.9, 12,936, 2017."""
@@ -112,6 +113,7 @@ class Document(Strict):
     rows: tuple[Row, ...]
     baselines: tuple[Row, ...] = ()  # our rows that the paper does not have
     ablation: bool = False  # ends with the agreement of our order of rows with the paper's
+    factors: dict[str, tuple[str, ...]] = {}  # factor -> the methods that have it, of 2 ** factors rows: main effects
     footnotes: tuple[str, ...] = ()
 
     @model_validator(mode="after")
@@ -152,9 +154,8 @@ class RealDataCost(Strict):
 
 
 class OnGPU(Strict):
-    """What `make gpu` must know of a paper. set: settings with which every step trains the final network, without
-    trainings before; without_dropout: settings that turn dropout off; images_per_sample: 2 if batches count pairs;
-    note: what the page says about it."""
+    """What `make gpu` must know. set: settings with which every step trains the final network, with no training before
+    it; without_dropout: what turns dropout off; images_per_sample: 2 if batches count pairs; note: for the page."""
 
     set: dict[str, Any] = {}
     without_dropout: dict[str, Any] = {}

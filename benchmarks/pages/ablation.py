@@ -32,7 +32,7 @@ def rank_agreement(reported: list[float], ours: list[float]) -> float:
 def agreement(document: Document, source: Source) -> list[str]:
     """Markdown lines for one source of an ablation: for each column tau, and the rows in our order with their gaps."""
     lines = []
-    for column in document.columns:
+    for column in filter(lambda column: column.ordered, document.columns):
         rows = [
             (row, summary)
             for row in document.rows
@@ -47,6 +47,7 @@ def agreement(document: Document, source: Source) -> list[str]:
 
 def _column_agreement(document: Document, column: Column, rows: list[tuple[Row, Summary]]) -> list[str]:
     factor = UNITS[column.unit][0]
+    title = f"{column.group}, {column.title}" if column.group else column.title
     tau = rank_agreement([row.reported[column.id] for row, _ in rows], [summary.mean for _, summary in rows])
     level = noise_level([summary for _, summary in rows])
     noise = "noise unknown (one seed)" if level is None else f"s = {level * factor:.2f}, 2 s = {2 * level * factor:.2f}"
@@ -71,8 +72,7 @@ def _column_agreement(document: Document, column: Column, rows: list[tuple[Row, 
         )
     headers = ["our order", f"{column.title} ({column.unit})", "to the next row", f"to {document.rows[0].method}"]
     return [
-        f"**{column.title}**: Kendall's tau between the paper's order of the {len(rows)} rows and ours is {tau:.2f}; "
-        f"{noise}.",
+        f"**{title}**: Kendall's tau between the paper's order of the {len(rows)} rows and ours is {tau:.2f}; {noise}.",
         "",
         *tabulate(cells, headers, tablefmt="pipe", disable_numparse=True).split("\n"),
         "",

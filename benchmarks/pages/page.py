@@ -11,9 +11,11 @@ from tabulate import tabulate
 
 from benchmarks.records import KINDS
 from benchmarks.spec import Document, Row
+from common.datasets import trials_of
 
 from .ablation import agreement
 from .decisions import decision_lines
+from .effects import main_effects
 from .origins import origins
 from .sources import Source
 from .table import Footnotes, Page, long_table, make_command, matrices, summary_text, wide_table
@@ -74,6 +76,8 @@ def render_document(page: Page, document: Document) -> list[str]:
     lines += [*figures(page, document, shown), *estimator_lines(document, shown)]
     lines += [f"- {source.title}: {unpublished(page, document, source)}" for source in left_out]
     lines += [*notes.lines(), *(f"- {text}" for text in document.footnotes)]
+    if document.factors:
+        lines += ["", *main_effects(document, shown)]
     if document.ablation:
         for source in shown:
             order = agreement(document, source)
@@ -132,7 +136,12 @@ def estimator_lines(document: Document, sources: list[Source]) -> list[str]:
 def unpublished(page: Page, document: Document, source: Source) -> str:
     """One line that replaces the columns of a source without any run of this document."""
     runs = [(row, dataset) for row, dataset in document.runs() if row.fits(source.kind)]
-    trained = {(row.run.label, dataset) for row, dataset in runs if row.run.trains}
+    trained = {  # as reproduce/plan.py has it: the demo runs the first trial only
+        (row.run.label, trial)
+        for row, dataset in runs
+        if row.run.trains
+        for trial in trials_of(dataset)[: 1 if source.kind == "demo" else None]
+    }
     command = f"nothing published yet; `{make_command(page.paper, document, source.kind)}` makes it."
     cost = page.paper.real_data_cost
     if cost is None or not trained:

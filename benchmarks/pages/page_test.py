@@ -5,7 +5,8 @@ import re
 import pytest
 
 from benchmarks.pages.ablation import noise_level, rank_agreement
-from benchmarks.pages.page import render_document, render_page
+from benchmarks.pages.effects import effect
+from benchmarks.pages.page import render_document, render_page, unpublished
 from benchmarks.pages.sources import Summary, committed_sources, local_sources
 from benchmarks.pages.table import Page, summary_text
 from benchmarks.records import read_records
@@ -174,6 +175,69 @@ def test_with_one_seed_the_noise_is_unknown(make_record, committed):
     records = [make_record(row, 0, 0.5 + position / 100) for position, row in enumerate(ROWS)]
     text = "\n".join(render_document(committed(records), SPEC.document("table5")))
     assert "noise unknown (one seed)" in text and "(noise)" not in text.split("**mAP**")[1]
+
+
+DFW = load_spec("dfw_crossmodal")
+
+
+def test_main_effects_of_the_paper_and_of_ours_by_hand(make_record, tmp_path, today):
+    """Of four rows; each seed's effects are one sample. The last record's seed has not run in every row."""
+    table = DFW.document("table1_all_rows")
+    kept = ("Baseline", "Baseline + DFW", "Baseline + SLN", "Baseline + DFW + SLN")
+    factors = {"DFW": kept[1::2], "SLN": kept[2:]}
+    rows = tuple(row for name in kept for row in table.rows if row.method == name)
+    table = table.model_copy(update={"rows": rows, "factors": factors, "ablation": False, "baselines": ()})
+    mAPs = {"baseline": (0.10, 0.10), "dfw": (0.13, 0.11), "sln": (0.20, 0.22), "dfw_sln": (0.25, 0.21)}
+    records = [
+        make_record(variant, seed, mAP, rank1=0.5, paper="dfw_crossmodal", dataset="sysu_mm01")
+        for variant, values in mAPs.items()
+        for seed, mAP in enumerate((*values, *([0.9] if variant == "sln" else [])))
+    ]
+    lines = render_document(Page(DFW, committed_sources(records, today), tmp_path, {}), table)
+    start = lines.index(next(line for line in lines if line.startswith("Main effects over the 4 rows")))
+    header = cells(lines[start:], "Main effect")
+    # DFW: (3 + 5) / 2 and (1 - 1) / 2 points, mean 2, standard error 2; SLN: (10 + 12) / 2 and (12 + 10) / 2.
+    dfw, sln = (dict(zip(header, cells(lines[start:], name), strict=True)) for name in factors)
+    assert dfw["SYSU-MM01 mAP, synthetic stand-in, demo size"] == "+2.0 ± 2.0 (n=2)"
+    assert sln["SYSU-MM01 mAP, synthetic stand-in, demo size"] == "+11.0 ± 0.0 (n=2)"
+    assert dfw["SYSU-MM01 mAP, reported"] == "+0.2"  # (51.12 - 51.75 + 57.69 - 56.56) / 2
+    assert dfw["RegDB mAP, synthetic stand-in, demo size"] == "not run"
+    assert not any("R10" in title or "R20" in title for title in header)
+
+
+def test_the_main_effects_of_table_1():
+    """DFW's paper: SYSU-MM01 -0.1, +6.2, +3.0 points of mAP; RegDB +0.8, +5.9, +4.1."""
+    table = DFW.document("table1_all_rows")
+    for column, expected in {"sysu_mAP": (-0.1, 6.2, 3.0), "regdb_mAP": (0.8, 5.9, 4.1)}.items():
+        found = [effect(table, having, lambda row, of=column: row.reported[of]) for having in table.factors.values()]
+        assert found == pytest.approx(expected, abs=0.051)
+
+
+def test_no_order_is_compared_in_columns_that_are_not_ordered(make_record, tmp_path, today):
+    records = [
+        make_record(variant, 0, mAP, paper="dfw_crossmodal", dataset="sysu_mm01")
+        for variant, mAP in (("baseline", 0.1), ("dfw", 0.2))
+    ]
+    for record in records:
+        record.scores.update(rank10=0.5, rank20=0.6)
+    text = "\n".join(
+        render_document(Page(DFW, committed_sources(records, today), tmp_path, {}), DFW.document("table1"))
+    )
+    assert "**R1**: Kendall" in text and "**mAP**: Kendall" in text
+    assert "**R10**" not in text and "**R20**" not in text
+
+
+@pytest.mark.parametrize(
+    ("document", "runs"), [("table4", 10), ("table2", 20), ("fig3b", 80), ("table1_all_rows", 88), ("table1", 4)]
+)
+def test_on_real_and_full_size_data_each_of_regdbs_ten_trials_is_a_run_and_in_the_demo_one_is(document, runs, today):
+    real, demo, full = committed_sources([], today)
+    about = Page(DFW, [real, demo, full], None, {}), DFW.document(document)
+    for source in (real, full):
+        assert f"It takes {runs} training runs: about {1.5 * runs:g} GPU hours" in unpublished(*about, source)
+    of_demo = {"table4": "one training run", "table2": "2 training runs", "fig3b": "8 training runs"}
+    of_demo |= {"table1_all_rows": "16 training runs", "table1": "4 training runs"}
+    assert f"It takes {of_demo[document]}:" in unpublished(*about, demo)
 
 
 def test_a_single_row_has_no_order(make_record, committed):
