@@ -13,7 +13,7 @@ from common.runs import Program, Run
 from common.runs.settings import load_settings
 
 from . import figures, latency
-from .activation import channel_weights, paste
+from .activation import activation_maps, channel_weights, paste
 from .evaluate import network_of
 from .model import Embedding
 from .settings import Settings
@@ -31,6 +31,17 @@ def test_channel_weights_are_what_a_channel_adds_to_the_logit(out_features):
     pooled = [x.mean((2, 3)) + x.amax((2, 3)) for x in (first, second)]
     weights = channel_weights(embedding, labels)
     torch.testing.assert_close(logits[0] - logits[1], (weights * (pooled[0] - pooled[1])).sum())
+
+
+@pytest.mark.parametrize("variant", ["full", "baseline"])
+def test_no_map_is_blank_where_all_evidence_is_against_the_class(untrained, variant):
+    model = untrained(variant).model
+    for embedding in model.embeddings.values():
+        torch.nn.init.constant_(embedding.classifier.weight, -1.0)
+    with torch.no_grad():
+        maps = activation_maps(model, torch.randn(2, 3, 128, 64), torch.tensor([0, 1]), (32, 16))
+    for found in maps.values():
+        assert (found.amin((1, 2)) >= 0).all() and (found.amax((1, 2)) > found.amin((1, 2))).all()
 
 
 def test_paste_fills_the_box_and_nothing_else():
@@ -84,4 +95,6 @@ def test_latency_is_a_ratio_to_resnet101_in_the_same_run(untrained, tmp_path, mo
     gmacs = {name: (found["macs"] / 1e9, found["macs_as_printed"] / 1e9) for name, found in measured.items()}
     assert gmacs["resnet101"] == pytest.approx((6.479, 6.479), abs=0.001)
     assert gmacs["resnet152"] == pytest.approx((8.903, 8.903), abs=0.001)
-    assert gmacs["mgre"] == pytest.approx((6.302, 7.711), abs=0.001)  # as it runs, in the paper's order
+    assert gmacs[latency.NETWORKS[-1].key] == pytest.approx(
+        (6.302, 7.711), abs=0.001
+    )  # as it runs, in the paper's order
