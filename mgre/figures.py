@@ -7,8 +7,8 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from common import evaluation
 from common.datasets.poses import read_joints
-from common.evaluation import LoadedRun
 from common.evaluation.carried import carried_figure
 from common.evaluation.figures import random_images
 from common.images import ImageStore
@@ -23,7 +23,7 @@ COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7")  # of a stage's regions, 
 
 
 @torch.inference_mode()
-def regions(runs: dict[str, LoadedRun], file: Path) -> dict:
+def regions(runs: dict[str, evaluation.LoadedRun], file: Path) -> dict:
     """Predicted regions of identities never trained on: Table 1's, where training begins, beside those of each stage.
 
     `boxes`: (n, 7, 4) in parts of the image; `mean_iou`: of each region, over all query images, see `query_overlaps`.
@@ -53,7 +53,7 @@ def regions(runs: dict[str, LoadedRun], file: Path) -> dict:
     }
 
 
-def query_overlaps(loaded: LoadedRun) -> dict[str, list[float]]:
+def query_overlaps(loaded: evaluation.LoadedRun) -> dict[str, list[float]]:
     """Mean IoU of each region with the boxes around the joints, over the query images: `before` training (Table 1's
     boxes), of the training images' `mean` boxes and `after` training."""
     run, settings = loaded.run, loaded.run.settings
@@ -68,7 +68,7 @@ def query_overlaps(loaded: LoadedRun) -> dict[str, list[float]]:
     return {name: region_overlaps(boxes, true, known) for name, boxes in compared.items()}
 
 
-def _all_boxes(loaded: LoadedRun, images: Tensor) -> Tensor:
+def _all_boxes(loaded: evaluation.LoadedRun, images: Tensor) -> Tensor:
     """(n, 3, H, W) uint8 -> (n, 7, 4), predicted; Table 1's where a stage does not locate."""
     boxes = prior_boxes().repeat(len(images), 1, 1)
     for stage, found in predicted_boxes(loaded.model, prepared(loaded.run.to_device(images))).items():
@@ -76,14 +76,14 @@ def _all_boxes(loaded: LoadedRun, images: Tensor) -> Tensor:
     return boxes
 
 
-def carried(runs: dict[str, LoadedRun], file: Path) -> dict:
+def carried(runs: dict[str, evaluation.LoadedRun], file: Path) -> dict:
     """What each stage carries: the test scores with its feature, or its boxes, replaced."""
     (loaded,) = runs.values()
     return carried_figure(loaded, carriers_of(loaded.model), file)
 
 
 @torch.inference_mode()
-def fig4(runs: dict[str, LoadedRun], file: Path) -> dict:
+def fig4(runs: dict[str, evaluation.LoadedRun], file: Path) -> dict:
     """Class activation maps of training images: MGRe's of each stage and of all together, and the base model's.
 
     The fused map is the mean of the four, each stretched to [0, 1] before. The maps, which are as large as the figure,

@@ -5,10 +5,10 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from common import evaluation
 from common.complexity import model_size
 from common.datasets.base import Search
 from common.datasets.poses import read_joints
-from common.evaluation import extract_features, score_search
 from common.images import ImageStore
 from common.runs import Run
 
@@ -36,13 +36,13 @@ def search_features(
         if settings.pose_boxes:
             boxes = boxes_from_poses(*target_boxes(read_joints(run.dataset, subset), margins_of(settings)))
         images = SearchImages(store, boxes=boxes, occlusion_probability=occlusion_probability, seed=seed)
-        features.append(extract_features(lambda batch: embed(*batch), images, name=subset.name))
+        features.append(evaluation.extract_features(lambda batch: embed(*batch), images, name=subset.name))
     return features[0], features[1]
 
 
 def weighted_scores(search: Search, features: tuple[Tensor, Tensor], weights: Sequence[float]) -> dict[str, float]:
     """The search's scores with eq. 6's features for these lambda^F."""
-    return score_search(search, *(weighted(part, weights) for part in features))
+    return evaluation.score_search(search, *(weighted(part, weights) for part in features))
 
 
 def score(model: MGRe, embed: StageEmbed, run: Run) -> dict:
