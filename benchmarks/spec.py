@@ -146,9 +146,11 @@ class Document(Strict):
 
 
 class RealDataCost(Strict):
-    """Estimated cost of a run on real data."""
+    """Estimated cost of a run; `times` as much on some data sets, whose first run takes `gpu_hours_before` more."""
 
     gpu_hours_per_run: float = Field(gt=0)
+    times: dict[str, float] = {}
+    gpu_hours_before: dict[str, float] = {}
     disk_gb: float = Field(gt=0)
     disk_gb_per_run: float = Field(gt=0)
 

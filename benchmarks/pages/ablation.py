@@ -70,9 +70,10 @@ def _column_agreement(document: Document, column: Column, rows: list[tuple[Row, 
                 gap(summary, baseline[1]) if baseline and row is not baseline[0] else "–",
             ]
         )
+    agreed = f"Kendall's tau between the paper's order of the {len(rows)} rows and ours is {tau:.2f}; "
     headers = ["our order", f"{column.title} ({column.unit})", "to the next row", f"to {document.rows[0].method}"]
     return [
-        f"**{title}**: Kendall's tau between the paper's order of the {len(rows)} rows and ours is {tau:.2f}; {noise}.",
+        f"**{title}**: {agreed if len(rows) > 2 else ''}{noise}.",
         "",
         *tabulate(cells, headers, tablefmt="pipe", disable_numparse=True).split("\n"),
         "",

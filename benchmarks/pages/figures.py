@@ -41,7 +41,9 @@ def draw_sweep(document: Document, source: Source, file: Path) -> None:
         factor = UNITS[column.unit][0]
         summaries = [source.summary(document, row, column) for row in rows]
         series[column.title] = [summary and summary.mean * factor for summary in summaries]
-        deviations[column.title] = [summary and (summary.deviation or 0) * factor for summary in summaries]
+        spread = [summary.deviation if summary else None for summary in summaries]
+        if any(value is not None for value in spread):  # not of one seed
+            deviations[column.title] = [(value or 0) * factor for value in spread]
     if all(sum(value is not None for value in values) < 2 for values in series.values()):
         return  # a single value, whose run belongs to another table, makes no curve
     unit = document.columns[0].unit

@@ -72,6 +72,7 @@ def render_document(page: Page, document: Document) -> list[str]:
     if document.baselines:
         lines += ["Our own rows, which the paper does not have, on the same data.", ""]
         for group in document.groups():
+            lines += [f"**{group}**", ""] if group else []
             lines += [*wide_table(page, document, shown, notes, group, baselines=True), ""]
     lines += [*figures(page, document, shown), *estimator_lines(document, shown)]
     lines += [f"- {source.title}: {unpublished(page, document, source)}" for source in left_out]
@@ -146,7 +147,9 @@ def unpublished(page: Page, document: Document, source: Source) -> str:
     cost = page.paper.real_data_cost
     if cost is None or not trained:
         return command
-    hours = cost.gpu_hours_per_run * len(trained)
+    data_sets = {dataset for _, dataset in trained}
+    hours = cost.gpu_hours_per_run * sum(cost.times.get(dataset, 1.0) for _, dataset in trained)
+    hours = round(hours + sum(cost.gpu_hours_before.get(dataset, 0.0) for dataset in data_sets), 1)
     disk = cost.disk_gb + cost.disk_gb_per_run * len(trained)
     runs_text = "one training run" if len(trained) == 1 else f"{len(trained)} training runs"
     return f"{command} It takes {runs_text}: about {hours:g} GPU hours and {disk:g} GB of disk (estimates)."
