@@ -5,11 +5,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.claims import Claim, column_of
+from benchmarks.claims import Claim, column_of, is_cost
 from benchmarks.records import BENCHMARKS, published_records
 from benchmarks.spec import Column, PaperSpec, known_papers, load_spec
 
-from .evidence import Finding, find, find_cost, is_cost, is_published, signed
+from .evidence import Finding, find, find_cost, is_published, signed
 from .sources import Source, committed_sources
 from .staleness import Today
 from .table import NOT_APPLICABLE, Footnotes, anchor, heading
@@ -96,7 +96,7 @@ def lines_of(paper: PaperSpec, sources: Sequence[Source], *, headline: bool = Fa
         for metric in claim.metrics:
             if headline and metric != claim.headline:
                 continue
-            if is_cost(paper, claim, metric):
+            if is_cost(column_of(paper.document(claim.document), metric)):
                 yield Line(paper, claim, metric, {COSTS: find_cost(paper, claim, metric)})
             else:
                 found = {source.kind: find(paper, claim, metric, source) for source in sources}

@@ -139,8 +139,8 @@ def test_points_of_one_network_are_compared_seed_by_seed(found, make_record):
 
 def test_at_demo_size_another_row_stands_for_the_optimum(found, make_record):
     claim = claim_of(MGRE, "fig5", best=["2048"])
-    labels = {32: "full+feature_size=32", 64: "full+feature_size=64", 128: "full", 256: "full+feature_size=256"}
-    records = [make_record(label, 0, 0.4 + (size == 128) / 10, paper="mgre") for size, label in labels.items()]
+    sizes = (32, 64, 128, 256)
+    records = [make_record(f"full+feature_size={n}", 0, 0.4 + (n == 128) / 10, paper="mgre") for n in sizes]
     assert found(MGRE, claim, "mAP", records).ours.startswith("best at 512, 10.00 above")
 
 

@@ -2,22 +2,21 @@
 
 import torch
 
-from benchmarks.claims import COST
 from benchmarks.spec import RunSpec
 from common.datasets import READERS
 from common.paper import load_paper
 from common.paths import package_folder
-from common.runs.settings import load_settings
+from common.runs.settings import load_settings, run_label
 
-_known: dict[tuple[str, str, str], dict[str, int]] = {}
+_known: dict[tuple, dict[str, int]] = {}
 
 
 def cost(paper: str, run: RunSpec, dataset: str, path: str) -> int | None:
     """The number that a record of this run at the paper's settings has at `path`; None if the paper counts none."""
-    key = (paper, run.label, dataset)
+    key = (paper, run_label(run.variant, run.set), dataset)
     if key not in _known:
         _known[key] = _costs(paper, run, dataset)
-    return _known[key].get(path.removeprefix(COST))
+    return _known[key].get(path.rpartition(".")[2])
 
 
 def _costs(paper: str, run: RunSpec, dataset: str) -> dict[str, int]:

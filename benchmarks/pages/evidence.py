@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from benchmarks.claims import COST, Claim, column_of, rows_of
+from benchmarks.claims import Claim, column_of, rows_of
 from benchmarks.spec import UNITS, Column, Document, PaperSpec, Row, value_of
 from common.runs.record import Record
 
@@ -57,11 +57,6 @@ class Side:
         factor = UNITS[self.column.unit][0]
         found = {(r.dataset, r.seed): value_of(r, self.column, self.row) for r in self.records(source)}
         return {key: factor * value for key, value in found.items() if value is not None}
-
-
-def is_cost(paper: PaperSpec, claim: Claim, metric: str) -> bool:
-    """Whether the claim is about parameters or operations, which need no training."""
-    return (column_of(paper.document(claim.document), metric).value or "").startswith(COST)
 
 
 def is_published(paper: PaperSpec, claim: Claim) -> bool:
