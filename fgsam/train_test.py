@@ -1,6 +1,7 @@
 """The training loop of all phases, read from a run: rates, images, labels, gradients and Adam's steps."""
 
 import copy
+from contextlib import ExitStack
 from types import SimpleNamespace
 
 import numpy as np
@@ -78,11 +79,13 @@ def trained(folder, *, keep_steps=True, **overrides):
             networks.append(module)
             received.append(inputs[0])
 
-    hooks = [
-        register_optimizer_step_pre_hook(lambda optimiser, *_: steps.append(Step(optimiser, networks[-1]))),
-        register_module_forward_pre_hook(receive),
-    ] * keep_steps
-    try:
+    def keep(optimiser, *_):
+        steps.append(Step(optimiser, networks[-1]))
+
+    with ExitStack() as hooks:
+        if keep_steps:
+            hooks.callback(register_optimizer_step_pre_hook(keep).remove)
+            hooks.callback(register_module_forward_pre_hook(receive).remove)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(model_module.backbones, "build_resnet", narrow_resnet)
             values = {task: tuple(map(str, range(count))) for task, count in NUM_VALUES.items()}
@@ -90,9 +93,6 @@ def trained(folder, *, keep_steps=True, **overrides):
             patch.setattr(pose_upkeep, "pose_run_for", no_pose_data)
             patch.setenv("REID_DATA", str(folder))
             model = train.train(run)
-    finally:
-        for hook in hooks:
-            hook.remove()
     return SimpleNamespace(run=run, model=model, steps=steps, received=received)
 
 
