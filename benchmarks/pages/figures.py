@@ -52,7 +52,7 @@ def draw_sweep(document: Document, source: Source, file: Path) -> None:
         deviations=deviations,
         x_label=document.x,
         y_label=f"score ({unit})",
-        title=f"{document.name} ({source.short})",
+        title=f"{document.name} ({source.title})",
     )
 
 
@@ -77,5 +77,5 @@ def draw_curves(document: Document, source: Source, file: Path) -> None:
     }
     panels = {label: series for label, series in panels.items() if series}
     if panels:
-        title = f"{document.name} ({source.short})"
+        title = f"{document.name} ({source.title})"
         panel_figure(file, x=[position + 1 for position in shown], panels=panels, x_label="epoch", title=title)

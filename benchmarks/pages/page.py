@@ -1,59 +1,83 @@
-"""Records to markdown: reported and reproduced numbers side by side, for the committed page and for a user's own.
+"""Records to markdown: the paper's and our numbers side by side, for the committed page and for a user's own.
 
-A page has one block per document; each source of numbers (see sources.py) is a column beside the reported one. The same
-records always give the same text.
+A page has one block per document; each source of numbers (see sources.py) is a column, or a row, beside the paper's.
+The same records always give the same text.
 """
 
 import re
 
-from tabulate import tabulate
-
 from benchmarks.records import KINDS
-from benchmarks.spec import Document, Row
+from benchmarks.spec import Document, PaperSpec, Row
+from common.datasets import reader_of
 
-from .ablation import agreement
+from .ablation import NOISE_RULE, agreement
+from .commands import make_command, unpublished
+from .markdown import contents, markdown_table
 from .origins import origins
-from .sources import Source
-from .table import Footnotes, Page, long_table, make_command, summary_text, wide_table
+from .setup import STARTS, setup_line
+from .sources import Source, Summary
+from .table import Footnotes, Page, long_table, wide_table
 
-AP_SCORE = re.compile(r"mAP(_trapezoid)?$")  # the end of a column's path
+AP_SCORE = re.compile(r"mAP(?:_[a-z]+)?$")  # the end of a column's path
+ESTIMATORS = {"step": "mAP", "trapezoid": "mAP_trapezoid", "interpolated": "mAP_interpolated"}
+ORIGINS = "Where the numbers come from"
 
 
 def render_page(page: Page, *, title: str, introduction: list[str]) -> str:
     """The whole page as markdown."""
     paper = page.paper
-    lines = [f"# {title}", "", *introduction, "", *legend(page.sources), ""]
+    headings = [document.name for document in paper.documents]
+    lines = [f"# {title}", "", *introduction, "", contents([*headings, ORIGINS]), "", *legend(page), ""]
     for document in paper.documents:
         lines += [f"## {document.name}", "", document.caption, "", *render_document(page, document), ""]
-    lines += ["## Where the numbers come from", "", *origins(paper, page.sources)]
-    return "\n".join(lines).rstrip() + "\n"
+    lines += [f"## {ORIGINS}", "", *origins(paper, page.sources)]
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).rstrip() + "\n"
 
 
-def legend(sources: list[Source]) -> list[str]:
-    lines = ["Columns:", "", "- **reported**: printed in the paper, including the cited methods."]
-    for source in sources:
+def legend(page: Page) -> list[str]:
+    """What the words in the tables' headings mean, once for the whole page."""
+    lines = ["**How to read the tables**", "", "- `paper`: printed in the paper, including the methods that it cites."]
+    for source in page.sources:
         where = "runs finished on this machine" if source.here else "published records"
-        lines.append(f"- **{source.title}**: {where}, trained and tested on {KINDS[source.kind]}.")
+        none = "" if source.records or source.kind == "demo" else "; there are none yet"
+        lines.append(f"- `{source.title}`: ours, {where} on {KINDS[source.kind]}{none}.")
+    if not any(source.here for source in page.sources):
+        lines.append(f"- {at_full_size(page.paper)}")
+    estimators = {document.average_precision for document in page.paper.documents} - {None}
+    named = f" mAP is that of the `{min(estimators)}` estimator." if len(estimators) == 1 else ""
     lines += [
-        "",
-        "Synthetic pedestrians are not the real data set: numbers on them say nothing about the paper's absolute "
+        f"- {STARTS['synthetic'].capitalize()}: learned on other synthetic people, see "
+        "[common/weights](../../common/weights/README.md).",
+        "- Synthetic pedestrians are not the real data set: numbers on them say nothing about the paper's absolute "
         "numbers. They show that the code learns, and how its variants compare on that data.",
-        "",
-        "Our scores are those of the last epoch. `a ± b (n=k)` is the mean and the sample standard deviation over k "
-        "seeds; a number without ± is a single run. `se` is the standard error that comes from the choice of the test "
-        "people (bootstrap over people); methods tested on the same people share most of it. `not run` is explained "
-        "under the table; `–` marks a number that the paper does not print or that the run does not produce.",
+        f"- Scores are in per cent, after the last epoch.{named} `a ± b`: mean and sample standard deviation over "
+        "`seeds`; without ±, a single run. `se`: standard error from the choice of the test people (bootstrap over "
+        "people); methods tested on the same people share most of it.",
+        *([f"- {NOISE_RULE}"] if any(document.ablation for document in page.paper.documents) else []),
+        "- A letter in brackets, as in `not run (a)`, is explained under its table. `–`: the paper prints no such "
+        "number, or the run has none.",
     ]
     return lines
+
+
+def at_full_size(paper: PaperSpec) -> str:
+    """How to run a document at the paper's settings without real data."""
+    used = dict.fromkeys(dataset for document in paper.documents for _, dataset in document.runs())
+    layouts = " ".join(dict.fromkeys(reader_of(dataset).NAME for dataset in used))
+    return (
+        "The commands under the tables need the real data set in `DIR`. At the paper's settings on synthetic "
+        f"pedestrians: `python -m common.datasets make --like {layouts} --size full`, then the same command with "
+        "`DATA_ROOT=data/synthetic/full`."
+    )
 
 
 def render_document(page: Page, document: Document) -> list[str]:
     """The markdown lines of one table or figure, without the heading."""
     sources = page.sources if any(document.runs()) else []  # a table of settings has no runs
     shown = [source for source in sources if source.here or source.kind == "demo" or source.covers(document)]
-    left_out = [source for source in sources if source not in shown]
     notes = Footnotes()
-    lines: list[str] = []
+    setups = [setup_line(page.paper, document, source) for source in shown if document.columns]
+    lines: list[str] = [line for setup in filter(None, setups) for line in (f"*{setup}.*", "")]
     if document.kind == "counts":
         lines += [*long_table(page, document, shown, notes), ""]
     elif document.columns:
@@ -63,14 +87,17 @@ def render_document(page: Page, document: Document) -> list[str]:
     if document.baselines:
         lines += ["Our own rows, which the paper does not have, on the same data.", ""]
         for group in document.groups():
+            lines += [f"**{group}**", ""] if group else []
             lines += [*wide_table(page, document, shown, notes, group, baselines=True), ""]
-    lines += [*figures(page, document, shown), *estimator_lines(document, shown)]
-    lines += [f"- {source.title}: {unpublished(page, document, source)}" for source in left_out]
+    lines += figures(page, document, shown)
+    lines += [line for source in shown if document.ablation for line in agreement(document, source)]
+    lines += estimator_lines(page, document, shown)
+    lines += [
+        f"- {source.title}: {unpublished(page.paper, document)}"
+        for source in sources
+        if source.kind == "real" and source not in shown and any(row.fits("real") for row, _ in document.runs())
+    ]
     lines += [*notes.lines(), *(f"- {text}" for text in document.footnotes)]
-    if document.ablation:
-        for source in shown:
-            order = agreement(document, source)
-            lines += ["", *order] if order else []
     return lines
 
 
@@ -83,12 +110,12 @@ def figures(page: Page, document: Document, sources: list[Source]) -> list[str]:
     for source in [source for source in sources if source.here] or sources:
         data = page.figure_data.get((document.id, source.kind))
         if data and (table := data.get("table")):
-            text = tabulate(table["rows"], table["headers"], tablefmt="pipe", disable_numparse=True)
-            lines += [*text.split("\n"), ""]
+            lines += [*markdown_table(table["headers"], table["rows"]), ""]
         name = f"{document.id}-{source.kind}.png"
         if (page.figures / name).is_file():
+            caption = setup_line(page.paper, document, source) or source.title
             lines += [f"![{document.name}, {source.title}]({page.figures.name}/{name})", ""]
-            lines += [f"*{document.name}, {source.title}.*", ""]
+            lines += [f"*{document.name}, {caption}.*", ""]
             absent = [row.method for row in document.rows if not has_run(document, row, source)]
             if document.kind == "curves" and absent:
                 command = make_command(page.paper, document, source.kind)
@@ -102,38 +129,31 @@ def has_run(document: Document, row: Row, source: Source) -> bool:
     return bool(row.run and source.of_row(row, document.data_set_of(row)))
 
 
-def estimator_lines(document: Document, sources: list[Source]) -> list[str]:
-    """The AP estimator of the table, and our mAP under the other one."""
-    if document.average_precision is None:
+def estimator_lines(page: Page, document: Document, sources: list[Source]) -> list[str]:
+    """The AP estimator of the table if the page has several, and by how much the others change our mAP."""
+    own = document.average_precision
+    if own is None:
         return []
-    other, name = ("mAP_trapezoid", "trapezoid") if document.average_precision == "step" else ("mAP", "step")
-    columns = [
-        column.model_copy(update={"value": AP_SCORE.sub(other, column.value)})
-        for column in document.columns
-        if column.value and AP_SCORE.search(column.value)
-    ]
-    lines = [f"- AP estimator of our columns: `{document.average_precision}`; the paper does not name its own."]
+    several = len({other.average_precision for other in page.paper.documents} - {None}) > 1
+    lines = [f"- AP estimator of our numbers: `{own}`."] if several else []
     for source in sources:
-        values = [
-            f"{row.method}{f' ({column.group})' if column.group else ''} {summary_text(summary, column)}"
-            for column in columns
-            for row in (*document.rows, *document.baselines)
-            if (summary := source.summary(document, row, column)) is not None
-        ]
-        if values:
-            lines.append(f"- mAP (%) under `{name}`, {source.title}: {'; '.join(values)}.")
+        for other in ESTIMATORS:
+            if other != own and (changes := estimator_changes(document, source, ESTIMATORS[other])):
+                ends = dict.fromkeys(f"{value:+.1f}" for value in (min(changes), max(changes)))
+                by = " to ".join(ends)
+                lines.append(f"- Under the `{other}` estimator our mAP ({source.title}) changes by {by} points.")
     return lines
 
 
-def unpublished(page: Page, document: Document, source: Source) -> str:
-    """One line that replaces the columns of a source without any run of this document."""
-    runs = [(row, dataset) for row, dataset in document.runs() if row.fits(source.kind)]
-    trained = {(row.run.label, dataset) for row, dataset in runs if row.run.trains}
-    command = f"nothing published yet; `{make_command(page.paper, document, source.kind)}` makes it."
-    cost = page.paper.real_data_cost
-    if cost is None or not trained:
-        return command
-    hours = cost.gpu_hours_per_run * len(trained)
-    disk = cost.disk_gb + cost.disk_gb_per_run * len(trained)
-    runs_text = "one training run" if len(trained) == 1 else f"{len(trained)} training runs"
-    return f"{command} It takes {runs_text}: about {hours:g} GPU hours and {disk:g} GB of disk (estimates)."
+def estimator_changes(document: Document, source: Source, other: str) -> list[float]:
+    """In points, the change of each mAP of the document under another estimator, whose scores end in `other`."""
+    changes = []
+    for column in document.columns:
+        if not (column.value and AP_SCORE.search(column.value)):
+            continue
+        there = column.model_copy(update={"value": AP_SCORE.sub(other, column.value)})
+        for row in (*document.rows, *document.baselines):
+            found: list[Summary | None] = [source.summary(document, row, one) for one in (column, there)]
+            if None not in found:
+                changes.append(100 * (found[1].mean - found[0].mean))
+    return changes

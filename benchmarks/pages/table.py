@@ -1,16 +1,20 @@
 """One table of a page: its rows, its columns and the text of each cell.
 
-A cell without a run says `not run`, and a note under the table says why.
+A table of our rows has a column for each source of numbers beside the paper's; one that cites published methods has
+ours as rows below the paper's own. A cell without a run says `not run`, and a note under the table says why.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tabulate import tabulate
 
 from benchmarks.spec import UNITS, Column, Document, PaperSpec, Row
-from common.datasets import reader_of
 
+from .ablation import gain, reported_gain, shows_difference
+from .commands import make_command
+from .markdown import joined, markdown_table
 from .sources import Source, Summary
 
 NOT_APPLICABLE = "–"
@@ -50,14 +54,6 @@ class Page:
         return f"no finished run on this machine: `{command}`" if source.here else f"no run published: `{command}`"
 
 
-def make_command(paper: PaperSpec, document: Document, kind: str) -> str:
-    """The command that runs a document on data of a kind."""
-    data = {"demo": "", "real": " DATA_ROOT=DIR", "full": " DATA_ROOT=data/synthetic/full"}[kind]
-    layouts = " ".join(dict.fromkeys(reader_of(dataset).NAME for _, dataset in document.runs()))
-    made = f"python -m common.datasets make --like {layouts} --size full && " if kind == "full" else ""
-    return f"{made}{paper.command}{data} ONLY={document.id}"
-
-
 def wide_table(
     page: Page,
     document: Document,
@@ -69,39 +65,85 @@ def wide_table(
     ours_only: bool = False,
     compact: bool = False,
 ) -> list[str]:
-    """One row per method; a block of the document's columns per source. compact: for the terminal."""
+    """One row per method, a column per score and source. compact: for the terminal, always with our numbers in columns.
+
+    Rows without any number, and columns of a paper that reports none, are left out.
+    """
     columns = [column for column in document.columns if column.group == group]
-    reported = not baselines
     rows = [row for row in (document.baselines if baselines else document.rows) if row.run or not ours_only]
-    headers = [document.x or "Method"]
-
-    def head(block: str) -> list[str]:
-        return [f"{block}\n{heading(column)}" if compact else f"{heading(column)}, {block}" for column in columns]
-
-    headers += head("reported") if reported else []
-    for source in sources:
-        headers += head(source.short if compact else source.title)
-        headers += head("difference") if source.difference and reported else []
-    cells = []
-    for row in rows:
-        line = [method_name(row)]
-        line += [reported_cell(row, column) for column in columns if reported]
+    if not compact and not baselines and cites(document):
+        return _cited_table(page, document, columns, rows, sources, notes)
+    reported = any(column.id in row.reported for row in rows for column in columns)
+    blocks: list[tuple[str, list[str]]] = []  # heading and cells of each column
+    for column in columns:
+        title = heading(column) if compact else column_title(document, column)
+        differs = shows_difference(document, column) and not compact and not baselines
+        if reported:
+            word = "paper" if sources or compact else ""
+            blocks.append((f"{title} {word}".strip(), [reported_cell(row, column) for row in rows]))
+            if differs:
+                blocks.append(("Δ", [reported_gain(document, row, column) for row in rows]))
         for source in sources:
-            line += [cell(page, document, row, column, source, notes) for column in columns]
+            cells = [cell(page, document, row, column, source, notes, seeds=compact) for row in rows]
+            blocks.append((f"{title} {source.title}", cells))
+            if differs:
+                blocks.append(("Δ", [gain(document, row, column, source) for row in rows]))
             if source.difference and reported:
-                line += [difference_cell(document, row, column, source) for column in columns]
-        cells.append(line)
-    alignment = ["left"] + ["right"] * (len(headers) - 1)
-    return tabulate(
-        cells, headers, tablefmt="simple" if compact else "pipe", disable_numparse=True, colalign=alignment
-    ).split("\n")
+                cells = [difference_cell(document, row, column, source) for row in rows]
+                blocks.append((f"{title} {source.title} - paper", cells))
+    for source in [] if compact else sources:
+        seeds = [num_seeds(document, row, columns, source) for row in rows]
+        if any(seed not in ("", "1") for seed in seeds):
+            blocks.append((f"seeds {source.title}" if len(sources) > 1 else "seeds", seeds))
+    headers = [document.x or "Method", *(title for title, _ in blocks)]
+    lines = [[method_name(row), *(cells[position] for _, cells in blocks)] for position, row in enumerate(rows)]
+    lines = [line for line in lines if set(line[1:]) - {NOT_APPLICABLE, ""}]
+    if compact:
+        alignment = ["left"] + ["right"] * len(blocks)
+        text = tabulate(lines, headers, tablefmt="simple", disable_numparse=True, colalign=alignment if lines else None)
+        return text.split("\n")
+    return markdown_table(headers, lines)
+
+
+def cites(document: Document) -> bool:
+    """Whether the document compares the paper's method with rows that are only cited."""
+    ours = [row.run is not None for row in document.rows]
+    return any(ours) and not all(ours) and not document.ablation and document.x is None
+
+
+def _cited_table(
+    page: Page, document: Document, columns: list[Column], rows: list[Row], sources: list[Source], notes: Footnotes
+) -> list[str]:
+    lines = []
+    for row in rows:
+        reported = [reported_cell(row, column) for column in columns]
+        if set(reported) != {NOT_APPLICABLE}:
+            lines.append([method_name(row), *reported])
+        lines += _our_lines(page, document, row, columns, sources, notes) if row.run else []
+    return markdown_table(["Method", *(column_title(document, column) for column in columns)], lines)
+
+
+def _our_lines(
+    page: Page, document: Document, row: Row, columns: list[Column], sources: list[Source], notes: Footnotes
+) -> Iterator[list[str]]:
+    """A line for each source below a row of the paper; for real data also the differences from the paper."""
+    for source in sources:
+        cells = [cell(page, document, row, column, source, notes, seeds=False) for column in columns]
+        if set(cells) == {NOT_APPLICABLE}:
+            continue
+        seeds = num_seeds(document, row, columns, source)
+        name = f"↳ {method_name(row)}, **{source.title}**" + (f", {seeds} seeds" if seeds not in ("", "1") else "")
+        yield [name, *cells]
+        differences = [difference_cell(document, row, column, source) for column in columns]
+        if source.difference and set(differences) != {NOT_APPLICABLE}:
+            yield [f"↳ {source.title} - paper", *differences]
 
 
 def long_table(page: Page, document: Document, sources: list[Source], notes: Footnotes) -> list[str]:
     """One row per method and column, for documents with too many columns for a page."""
-    headers = ["", "", "reported"]
+    headers = ["", "", "paper"]
     for source in sources:
-        headers += [source.title, "difference"] if source.difference else [source.title]
+        headers += [source.title, f"{source.title} - paper"] if source.difference else [source.title]
     cells = []
     for row in document.rows:
         for column in document.columns:
@@ -110,12 +152,20 @@ def long_table(page: Page, document: Document, sources: list[Source], notes: Foo
                 line.append(cell(page, document, row, column, source, notes))
                 line += [difference_cell(document, row, column, source)] if source.difference else []
             cells.append(line)
-    alignment = ["left", "left"] + ["right"] * (len(headers) - 2)
-    return tabulate(cells, headers, tablefmt="pipe", disable_numparse=True, colalign=alignment).split("\n")
+    return markdown_table(headers, cells, left=2)
 
 
 def heading(column: Column) -> str:
     return column.title if column.unit in ("count", "year") else f"{column.title} ({column.unit})"
+
+
+def column_title(document: Document, column: Column) -> str:
+    """The column's title, with its unit unless it is a score, which the pages' legend says to be in per cent."""
+    return column.title if is_score(document, column) else heading(column)
+
+
+def is_score(document: Document, column: Column) -> bool:
+    return column.unit == "%" and document.average_precision is not None
 
 
 def method_name(row: Row) -> str:
@@ -128,7 +178,22 @@ def reported_cell(row: Row, column: Column) -> str:
     return NOT_APPLICABLE if value is None else column.text(value)
 
 
-def cell(page: Page, document: Document, row: Row, column: Column, source: Source, notes: Footnotes) -> str:
+def num_seeds(document: Document, row: Row, columns: list[Column], source: Source) -> str:
+    """How many runs the row's numbers are means over; nothing without any."""
+    found = [source.summary(document, row, column) for column in columns]
+    return joined(summary.count for summary in found if summary)
+
+
+def cell(
+    page: Page,
+    document: Document,
+    row: Row,
+    column: Column,
+    source: Source,
+    notes: Footnotes,
+    *,
+    seeds: bool = True,
+) -> str:
     if row.run is None or column.value is None or not row.fits(source.kind):
         return NOT_APPLICABLE
     summary = source.summary(document, row, column)
@@ -136,20 +201,20 @@ def cell(page: Page, document: Document, row: Row, column: Column, source: Sourc
         return NOT_APPLICABLE  # the run exists without such a number, as a histogram without multi-query scores
     if summary is None:
         return f"not run {notes.mark(page.missing(document, source))}"
-    text = summary_text(summary, column)
+    text = summary_text(summary, column, seeds=seeds)
     if summary.stale:
         again = f"`{make_command(page.paper, document, source.kind)} FORCE=1`"
         text += f" {notes.mark(f'stale: the {summary.stale} changed since this run; {again} runs it again')}"
     return text
 
 
-def summary_text(summary: Summary, column: Column) -> str:
-    """`60.1 ± 0.4 (n=3, se 1.2)`, or `60.1 (se 1.2)` for one run; counts are printed without either."""
+def summary_text(summary: Summary, column: Column, *, seeds: bool = True) -> str:
+    """`60.1 ± 0.4 (n=3, se 1.2)`, or `60.1 (se 1.2)` for one run; counts are printed without either. seeds: with n."""
     factor = UNITS[column.unit][0]
     text, notes = column.text(summary.mean * factor), []
     if summary.deviation is not None and column.unit != "count":
         text += f" ± {column.text(summary.deviation * factor)}"
-        notes.append(f"n={summary.count}")
+        notes += [f"n={summary.count}"] if seeds else []
     if summary.error is not None:
         notes.append(f"se {column.text(summary.error * factor)}")
     return f"{text} ({', '.join(notes)})" if notes else text

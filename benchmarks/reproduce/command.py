@@ -19,7 +19,7 @@ from common.errors import UserError
 from common.paths import runs_folder
 from common.runs.lock import hold
 
-from .estimate import duration_text, estimate
+from .estimate import ASK_ABOVE_SECONDS, duration_text, estimate
 from .execute import execute
 from .figures import draw_from_runs
 from .launch import Launch, add_launch_arguments, launch_of
@@ -27,7 +27,6 @@ from .plan import Plan, make_plan
 from .progress import raise_failures
 from .slurm import Detached
 
-ASK_ABOVE_SECONDS = 2 * 3600
 WHAT_HAPPENS = {
     "new": "to run",
     "interrupted": "resumes after its last epoch",
