@@ -8,11 +8,11 @@ from benchmarks.spec import UNITS, Column, Document, Row
 
 from .sources import Source, Summary
 
-MINOR = ("rank10", "rank20")  # nearly all of them close to 100 %: neither differences nor orders are shown
+MINOR = ("rank5", "rank10", "rank20")  # nearly all of them close to 100 %: neither differences nor orders are shown
 FEWEST_ROWS = 4  # with an order: of three rows, chance alone gives the paper's in one of six
 NOISE_RULE = (
-    "`Δ`: difference from the table's first row. It is marked `(noise)` below 2 s, where s is the root mean square of "
-    "the rows' sample standard deviations over their seeds."
+    "`Δ`, and the number in brackets behind the paper's score: difference from the table's first row. Ours is marked "
+    "`(noise)` below 2 s, where s is the root mean square of the rows' sample standard deviations over their seeds."
 )
 
 
@@ -33,11 +33,11 @@ def rank_agreement(reported: list[float], ours: list[float]) -> float:
 
 
 def reported_gain(document: Document, row: Row, column: Column) -> str:
-    """What the paper's row has over its baseline, `+2.1`; nothing for the baseline itself."""
+    """What the paper's row has over its baseline, `(+2.1)`; nothing for the baseline itself."""
     baseline, value = document.rows[0].reported.get(column.id), row.reported.get(column.id)
     if row is document.rows[0] or baseline is None or value is None:
         return ""
-    return f"{value - baseline:+,.{column.places}f}"
+    return f"({value - baseline:+,.{column.places}f})"
 
 
 def gain(document: Document, row: Row, column: Column, source: Source) -> str:

@@ -16,7 +16,7 @@ from .markdown import contents, markdown_table
 from .origins import origins
 from .setup import STARTS, setup_line
 from .sources import Source, Summary
-from .table import Footnotes, Page, long_table, wide_table
+from .table import Footnotes, Page, long_table, parts, wide_table
 
 AP_SCORE = re.compile(r"mAP(?:_[a-z]+)?$")  # the end of a column's path
 ESTIMATORS = {"step": "mAP", "trapezoid": "mAP_trapezoid", "interpolated": "mAP_interpolated"}
@@ -83,7 +83,8 @@ def render_document(page: Page, document: Document) -> list[str]:
     elif document.columns:
         for group in document.groups():
             lines += [f"**{group}**", ""] if group else []
-            lines += [*wide_table(page, document, shown, notes, group), ""]
+            for columns in parts(document, group):
+                lines += [*wide_table(page, document, shown, notes, columns=columns), ""]
     if document.baselines:
         lines += ["Our own rows, which the paper does not have, on the same data.", ""]
         for group in document.groups():

@@ -4,7 +4,7 @@ A table of our rows has a column for each source of numbers beside the paper's; 
 ours as rows below the paper's own. A cell without a run says `not run`, and a note under the table says why.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -61,15 +61,17 @@ def wide_table(
     notes: Footnotes,
     group: str | None = None,
     *,
+    columns: Sequence[Column] = (),
     baselines: bool = False,
     ours_only: bool = False,
     compact: bool = False,
 ) -> list[str]:
-    """One row per method, a column per score and source. compact: for the terminal, always with our numbers in columns.
+    """One row per method, a column per score and source. columns: default, those of the group; compact: for the
+    terminal, always with our numbers in columns.
 
     Rows without any number, and columns of a paper that reports none, are left out.
     """
-    columns = [column for column in document.columns if column.group == group]
+    columns = columns or [column for column in document.columns if column.group == group]
     rows = [row for row in (document.baselines if baselines else document.rows) if row.run or not ours_only]
     if not compact and not baselines and cites(document):
         return _cited_table(page, document, columns, rows, sources, notes)
@@ -80,9 +82,9 @@ def wide_table(
         differs = shows_difference(document, column) and not compact and not baselines
         if reported:
             word = "paper" if sources or compact else ""
-            blocks.append((f"{title} {word}".strip(), [reported_cell(row, column) for row in rows]))
-            if differs:
-                blocks.append(("Δ", [reported_gain(document, row, column) for row in rows]))
+            gains = [reported_gain(document, row, column) if differs else "" for row in rows]
+            cells = [f"{reported_cell(row, column)} {gained}".strip() for row, gained in zip(rows, gains, strict=True)]
+            blocks.append((f"{title} {word}".strip(), cells))
         for source in sources:
             cells = [cell(page, document, row, column, source, notes, seeds=compact) for row in rows]
             blocks.append((f"{title} {source.title}", cells))
@@ -105,6 +107,14 @@ def wide_table(
     return markdown_table(headers, lines)
 
 
+def parts(document: Document, group: str | None) -> list[list[Column]]:
+    """The columns of a group, of which each list makes a table: those with differences from the baseline are as many
+    as a page is wide, so that the others of an ablation follow in a table of their own."""
+    columns = [column for column in document.columns if column.group == group]
+    differing = [column for column in columns if shows_difference(document, column)]
+    return list(filter(None, [differing, [column for column in columns if column not in differing]]))
+
+
 def cites(document: Document) -> bool:
     """Whether the document compares the paper's method with rows that are only cited."""
     ours = [row.run is not None for row in document.rows]
@@ -112,7 +122,7 @@ def cites(document: Document) -> bool:
 
 
 def _cited_table(
-    page: Page, document: Document, columns: list[Column], rows: list[Row], sources: list[Source], notes: Footnotes
+    page: Page, document: Document, columns: Sequence[Column], rows: list[Row], sources: list[Source], notes: Footnotes
 ) -> list[str]:
     lines = []
     for row in rows:
@@ -124,7 +134,7 @@ def _cited_table(
 
 
 def _our_lines(
-    page: Page, document: Document, row: Row, columns: list[Column], sources: list[Source], notes: Footnotes
+    page: Page, document: Document, row: Row, columns: Sequence[Column], sources: list[Source], notes: Footnotes
 ) -> Iterator[list[str]]:
     """A line for each source below a row of the paper; for real data also the differences from the paper."""
     for source in sources:
@@ -178,7 +188,7 @@ def reported_cell(row: Row, column: Column) -> str:
     return NOT_APPLICABLE if value is None else column.text(value)
 
 
-def num_seeds(document: Document, row: Row, columns: list[Column], source: Source) -> str:
+def num_seeds(document: Document, row: Row, columns: Sequence[Column], source: Source) -> str:
     """How many runs the row's numbers are means over; nothing without any."""
     found = [source.summary(document, row, column) for column in columns]
     return joined(summary.count for summary in found if summary)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
+from benchmarks.pages.commands import ASK_ABOVE_SECONDS
 from benchmarks.pages.comparison import labels_of
 from benchmarks.pages.local import write_local_page
 from benchmarks.records import local_records, published_records
@@ -19,7 +20,7 @@ from common.errors import UserError
 from common.paths import runs_folder
 from common.runs.lock import hold
 
-from .estimate import ASK_ABOVE_SECONDS, duration_text, estimate
+from .estimate import duration_text, estimate
 from .execute import execute
 from .figures import draw_from_runs
 from .launch import Launch, add_launch_arguments, launch_of

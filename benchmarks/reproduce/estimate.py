@@ -12,7 +12,6 @@ from common.runs.record import Record
 
 from .plan import Plan, PlannedRun
 
-ASK_ABOVE_SECONDS = 2 * 3600  # a longer plan is refused without YES=1
 LEAST_SECONDS = 8.0  # of any run, mostly starting, reading and decoding; a colour histogram or a count needs no more
 PROBE_IMAGES = 32  # per batch
 

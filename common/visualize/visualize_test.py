@@ -141,7 +141,6 @@ def test_a_heat_map_sheet_with_many_columns_is_as_wide_as_a_page_and_breaks_its_
     few = pixels_of(heat_map_sheet(images, dict.fromkeys(titles[:1], maps), tmp_path / "few.png"))
     many = pixels_of(heat_map_sheet(images, dict.fromkeys(titles, maps), tmp_path / "many.png"))
     assert few.shape[1] < many.shape[1] <= sheets.MAX_WIDTH
-    assert many.shape[0] < 192 < few.shape[0]
     gaps = (many > 250).all(2).all(0)  # white from top to bottom: between two columns no title runs into the next
     assert (np.diff(gaps.astype(int)) == 1).sum() >= len(titles)
 
