@@ -103,11 +103,24 @@ def test_a_plan_that_would_be_refused_is_confirmed_in_its_command():
     assert num_trainings(of_regdb, "demo") == 1
 
 
-def test_counts_are_one_line_each_with_separators(make_record, committed):
+def test_counts_are_one_line_each_with_the_methods_in_columns(make_record, committed):
     lines = render_document(committed([make_record("counts")]), SPEC.document("table1"))
-    found = [cells([line], "Market-1501") for line in lines if line.startswith("| Market-1501")]
-    assert ["Market-1501", "Training images", "12,936", "1,200"] in found
-    assert ["Market-1501", "Released", "2015", "–"] in found
+    header = cells(lines, "")
+    images = dict(zip(header, cells(lines, "Training images"), strict=True))
+    assert (images["Market-1501 paper"], images["Market-1501 synthetic"]) == ("12,936", "1,200")
+    assert images["MSMT17 paper"] == "32,621" and images["MSMT17 synthetic"].startswith("not run")
+    assert cells(lines, "Released")[1:3] == ["2015", "–"]
+
+
+def test_a_table_with_many_columns_has_our_numbers_as_rows(tmp_path, make_record, today):
+    paper = load_spec("mutual_attention")
+    record = make_record("full", mAP=0.5)
+    record.scores.update(rank5=0.7, rank10=0.8, rank20=0.9)
+    shown = Page(paper, committed_sources([record], today), tmp_path / "mutual_attention", {})
+    lines = render_document(shown, paper.document("table1"))
+    assert cells(lines, "Method")[1:] == ["R = 1", "R = 5", "R = 10", "R = 20", "mAP"]
+    ours = cells(lines, "↳ Single-shoot, **synthetic**")
+    assert ours[1:] == ["80.00", "70.00", "80.00", "90.00", "50.00"]
 
 
 def test_baselines_are_separate_from_the_papers_rows(make_record, committed):

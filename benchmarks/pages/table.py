@@ -1,7 +1,8 @@
 """One table of a page: its rows, its columns and the text of each cell.
 
-A table of our rows has a column for each source of numbers beside the paper's; one that cites published methods has
-ours as rows below the paper's own. A cell without a run says `not run`, and a note under the table says why.
+A table of our rows has a column for each source of numbers beside the paper's; one that cites published methods, or
+that would be too wide, has ours as rows below the paper's own. A cell without a run says `not run`, and a note under
+the table says why.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,6 +19,7 @@ from .markdown import joined, markdown_table
 from .sources import Source, Summary
 
 NOT_APPLICABLE = "–"
+MOST_COLUMNS = 8  # of numbers, as many as a page is wide; with more, our numbers are rows too
 
 
 @dataclass
@@ -73,9 +75,10 @@ def wide_table(
     """
     columns = columns or [column for column in document.columns if column.group == group]
     rows = [row for row in (document.baselines if baselines else document.rows) if row.run or not ours_only]
-    if not compact and not baselines and cites(document):
-        return _cited_table(page, document, columns, rows, sources, notes)
     reported = any(column.id in row.reported for row in rows for column in columns)
+    wide = reported and document.x is None and len(columns) * (1 + len(sources)) > MOST_COLUMNS
+    if not compact and not baselines and not document.ablation and (cites(document) or wide):
+        return _table_of_rows(page, document, columns, rows, sources, notes)
     blocks: list[tuple[str, list[str]]] = []  # heading and cells of each column
     for column in columns:
         title = heading(column) if compact else column_title(document, column)
@@ -104,7 +107,7 @@ def wide_table(
         alignment = ["left"] + ["right"] * len(blocks)
         text = tabulate(lines, headers, tablefmt="simple", disable_numparse=True, colalign=alignment if lines else None)
         return text.split("\n")
-    return markdown_table(headers, lines)
+    return markdown_table(headers, lines) if lines else []
 
 
 def parts(document: Document, group: str | None) -> list[list[Column]]:
@@ -118,10 +121,10 @@ def parts(document: Document, group: str | None) -> list[list[Column]]:
 def cites(document: Document) -> bool:
     """Whether the document compares the paper's method with rows that are only cited."""
     ours = [row.run is not None for row in document.rows]
-    return any(ours) and not all(ours) and not document.ablation and document.x is None
+    return any(ours) and not all(ours) and document.x is None
 
 
-def _cited_table(
+def _table_of_rows(
     page: Page, document: Document, columns: Sequence[Column], rows: list[Row], sources: list[Source], notes: Footnotes
 ) -> list[str]:
     lines = []
@@ -150,19 +153,20 @@ def _our_lines(
 
 
 def long_table(page: Page, document: Document, sources: list[Source], notes: Footnotes) -> list[str]:
-    """One row per method and column, for documents with too many columns for a page."""
-    headers = ["", "", "paper"]
-    for source in sources:
-        headers += [source.title, f"{source.title} - paper"] if source.difference else [source.title]
-    cells = []
+    """One row per column and blocks of columns per method, for documents with many columns and few methods."""
+    headers, blocks = [], []
     for row in document.rows:
-        for column in document.columns:
-            line = [method_name(row), column.title, reported_cell(row, column)]
-            for source in sources:
-                line.append(cell(page, document, row, column, source, notes))
-                line += [difference_cell(document, row, column, source)] if source.difference else []
-            cells.append(line)
-    return markdown_table(headers, cells, left=2)
+        name, columns = method_name(row), document.columns
+        headers.append(f"{name} paper")
+        blocks.append([reported_cell(row, column) for column in columns])
+        for source in sources:
+            headers.append(f"{name} {source.title}")
+            blocks.append([cell(page, document, row, column, source, notes) for column in columns])
+            if source.difference:
+                headers.append(f"{name} {source.title} - paper")
+                blocks.append([difference_cell(document, row, column, source) for column in columns])
+    lines = [[column.title, *values] for column, *values in zip(document.columns, *blocks, strict=True)]
+    return markdown_table(["", *headers], lines)
 
 
 def heading(column: Column) -> str:
