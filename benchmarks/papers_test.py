@@ -369,7 +369,7 @@ def test_a_new_paper_without_a_resnet_gets_from_its_folder_to_a_page(tmp_path):
         "not run (a)",
         f"{100 * record['scores']['mAP']:.1f} (se {100 * record['scores']['mAP_error']:.1f})",
     ]
-    assert "![Fig. 1, this machine (synthetic stand-in, demo size)](rows/fig1-demo.png)" in page
+    assert "![Fig. 1, synthetic, here](rows/fig1-demo.png)" in page
     done = run_module(place, "rows.evaluate", place / "reid_runs" / "rows" / "market1501-demo-full-s0", "--rerank")
     assert done.returncode == 0, done.stderr
     again = run_module(place, "benchmarks", "reproduce", "rows", "--demo", "--device", "cpu", "--scope", "all")

@@ -141,7 +141,7 @@ def _table(found: dict[Model, list[Record]], notes: Footnotes) -> list[str]:
     starts = Counter((record.config.get("pretrained"), record.weights) for record in trained)
     same_start = max((start for start in starts if start[0] == START), key=starts.get, default=(START, None))
     headers = ["Model", *(head for title in SCORES.values() for head in (title, "gain"))]
-    headers += ["parameters (M)", "GMACs", "images/s", "seeds"]
+    headers += ["params (M)", "GMACs", "images/s", "seeds"]
     lines = [_line(model, records, found, same_start, notes) for model, records in found.items()]
     return markdown_table(headers, lines)
 

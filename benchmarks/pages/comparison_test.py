@@ -9,7 +9,7 @@ from benchmarks.spec import load_spec
 
 ON_BUDGET = {"seconds": {"train": 100.0}, "images_per_second": 120.0}
 START = {"config": {"pretrained": "synthetic"}, "weights": "w" * 16}
-COLUMNS = ["Model", "mAP", "mAP gain", "Rank-1", "Rank-1 gain", "parameters (M)", "GMACs", "images/s", "seeds"]
+COLUMNS = ["Model", "mAP", "mAP gain", "Rank-1", "Rank-1 gain", "params (M)", "GMACs", "images/s", "seeds"]
 
 
 @pytest.fixture
