@@ -63,6 +63,7 @@ def test_a_thermal_data_set_is_learned_on_a_gpu_as_on_the_cpu(tiny_data, tmp_pat
 def test_drawing_triplets_waits_for_the_labels(tiny_data, tmp_path):
     """They are drawn on the CPU, so that a seed means the same on every device: two draws for each sub-network."""
     sets = ["triplet_mining=random", "dfw_form=D2", "colours=luma", "optimiser=sgd", "unit_features=true"]
+    sets += ["overlap_map=deviation", "overlap_centre=straight"]
     cpu, gpu, waits = on_both_devices("dfw_crossmodal", tiny_data, tmp_path, *sets)
     assert gpu == cpu
     assert set(waits) == {1 + 2 * 2 * 2}  # the mask to the CPU, and what was drawn back

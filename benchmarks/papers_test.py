@@ -213,7 +213,7 @@ def test_a_paper_runs_where_the_other_four_are_deleted(tmp_path):
     done = run_module(place, "benchmarks", *words)
     assert done.returncode == 0, done.stderr
     page = (place / "reid_runs" / "tables" / "mgre.md").read_text()
-    assert "this machine (synthetic stand-in, demo size)" in page
+    assert "`synthetic, here`: ours, runs finished on this machine" in page
     assert len(list((place / "reid_runs" / "mgre").glob("*/result.json"))) == 2
 
 

@@ -1,7 +1,8 @@
 """The result records behind the tables: published ones in `results/`, and those of runs on this machine."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from common.runs.record import Record, read_record
 
@@ -30,3 +31,14 @@ def local_records(paper: str, runs: Path) -> list[Record]:
 
 def of_kind(records: list[Record], kind: str) -> tuple[Record, ...]:
     return tuple(record for record in records if record.kind == kind)
+
+
+def look_up(record: Record, path: str) -> float | None:
+    """The number at a dotted path of a record, or None. `last` is the last entry of its log."""
+    value: Any = record
+    for key in path.split("."):
+        if isinstance(value, tuple):
+            value = value[-1] if key == "last" and value else None
+        else:
+            value = value.get(key) if isinstance(value, Mapping) else getattr(value, key, None)
+    return value

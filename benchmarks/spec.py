@@ -8,7 +8,7 @@ column's unit converts them.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,21 +20,18 @@ from common.files import read_yaml
 from common.runs.record import Record
 from common.runs.settings import run_label
 
+from .claims import Claim, check_claims
+from .decisions import Decisions, Scalar, with_checked_decisions
+from .records import look_up
+
 SPECS = Path(__file__).parent / "specs"
 
 BASELINES = ("counts", "colour_histogram", "balanced_histogram")  # programs that use no paper's code
 BASELINES_MODULE = "benchmarks.reproduce.baselines"
 
 # unit -> (factor from a record's number to the printed one, decimals)
-UNITS = {
-    "%": (100, 1),
-    "count": (1, 0),
-    "year": (1, 0),
-    "M": (1e-6, 2),
-    "G": (1e-9, 2),
-    "min": (1 / 60, 1),
-    "nats": (1, 2),
-}
+UNITS = {"%": (100, 1), "count": (1, 0), "year": (1, 0), "nats": (1, 2)}
+UNITS |= {"M": (1e-6, 2), "G": (1e-9, 2), "min": (1 / 60, 1), "px": (1, 1)}
 
 
 class Strict(BaseModel):
@@ -48,7 +45,7 @@ class RunSpec(Strict):
     program: str = "train"
     dataset: str | None = None  # default: the column's or the document's
     variant: str = "full"  # a section of `variants` in the paper's config.yaml
-    set: dict[str, str | int | float | bool] = {}
+    set: dict[str, Scalar | list[Scalar]] = {}
 
     @property
     def label(self) -> str:
@@ -72,6 +69,7 @@ class Column(Strict):
     group: str | None = None
     dataset: str | None = None  # default: the document's
     decimals: Annotated[int, Field(ge=0)] | None = None  # as many as the paper prints; default: the unit's
+    ordered: bool = True  # an ablation compares the order of its rows, and its main effects, in this column
 
     def text(self, value: float) -> str:
         """A number in the column's unit, as a cell: 88.9, 12,936, 2017."""
@@ -90,6 +88,7 @@ class Row(Strict):
     run: RunSpec | None = None
     needs: dict[str, str] = {}  # settings without which a record is not of this row, as one of an earlier demo.yaml
     fill: dict[str, str] = {}  # what replaces {key} in the columns' values; nothing if absent
+    not_on: dict[str, str] = {}  # data set -> why the row cannot be run on it, instead of a command
     only: Literal["demo", "paper"] | None = None  # the row is run only at demo size, or only at the paper's
 
     def fits(self, kind: str) -> bool:
@@ -102,17 +101,19 @@ class Document(Strict):
 
     id: str
     name: str
-    kind: Literal["table", "counts", "sweep", "curves", "figure"] = "table"
-    scope: Literal["headline", "all"] = "headline"  # the narrowest scope that includes it
+    kind: Literal["table", "counts", "matrix", "sweep", "curves", "figure", "decisions"] = "table"
+    scope: Literal["headline", "all", "decisions"] = "headline"  # the narrowest scope that includes it
     caption: str
     dataset: str | None = None
-    average_precision: Literal["step", "trapezoid"] | None = None  # the estimator of our mAP
+    average_precision: Literal["step", "trapezoid", "interpolated"] | None = None  # the estimator of our mAP
+    paper_estimator: str = "the paper does not name its own"
     x: str | None = None  # what a sweep varies; the rows' methods are its values
     terms: tuple[str, ...] = ("loss",)  # of the log, shown by curves
     columns: tuple[Column, ...] = ()
     rows: tuple[Row, ...]
     baselines: tuple[Row, ...] = ()  # our rows that the paper does not have
     ablation: bool = False  # ends with the agreement of our order of rows with the paper's
+    factors: dict[str, tuple[str, ...]] = {}  # factor -> the methods that have it, of 2 ** factors rows: main effects
     footnotes: tuple[str, ...] = ()
 
     @model_validator(mode="after")
@@ -145,17 +146,18 @@ class Document(Strict):
 
 
 class RealDataCost(Strict):
-    """Estimated cost of a run on real data."""
+    """Estimated cost of a run; `times` as much on some data sets, whose first run takes `gpu_hours_before` more."""
 
     gpu_hours_per_run: float = Field(gt=0)
+    times: dict[str, float] = {}
+    gpu_hours_before: dict[str, float] = {}
     disk_gb: float = Field(gt=0)
     disk_gb_per_run: float = Field(gt=0)
 
 
 class OnGPU(Strict):
-    """What `make gpu` must know of a paper. set: settings with which every step trains the final network, without
-    trainings before; without_dropout: settings that turn dropout off; images_per_sample: 2 if batches count pairs;
-    note: what the page says about it."""
+    """What `make gpu` must know. set: settings with which every step trains the final network, with no training before
+    it; without_dropout: what turns dropout off; images_per_sample: 2 if batches count pairs; note: for the page."""
 
     set: dict[str, Any] = {}
     without_dropout: dict[str, Any] = {}
@@ -177,6 +179,8 @@ class PaperSpec(Strict):
     demo_data_sets: tuple[str, ...] = ()  # on which the demo runs without SCOPE=all; default: the first document's
     real_data_cost: RealDataCost | None = None
     on_gpu: OnGPU = OnGPU()
+    claims: tuple[Claim, ...] = ()  # what the paper concludes from its numbers
+    decisions: Decisions | None = None  # become the last document
 
     @model_validator(mode="before")
     @classmethod
@@ -199,6 +203,13 @@ class PaperSpec(Strict):
         for dataset in (*self.demo_data_sets, *sorted(used)):
             if dataset not in READERS:
                 raise ValueError(f"there is no data set '{dataset}'{did_you_mean(dataset, READERS)}")
+        check_claims(self)
+        if self.decisions:
+            more = Document.model_validate(self.decisions.document(self.documents))
+            object.__setattr__(self, "documents", (*self.documents, more))
+        ids = [document.id for document in self.documents]
+        if twice := {name for name in ids if ids.count(name) > 1}:
+            raise ValueError(f"several documents have the id {', '.join(sorted(twice))}")
         return self
 
     @property
@@ -226,7 +237,7 @@ def load_spec(paper: str, folder: Path = SPECS) -> PaperSpec:
     if not file.is_file():
         raise UserError(f"no paper '{paper}'{did_you_mean(paper, known_papers())}. Known: {', '.join(known_papers())}")
     try:
-        return PaperSpec.model_validate({"paper": paper} | read_yaml(file))
+        return with_checked_decisions(PaperSpec.model_validate({"paper": paper} | read_yaml(file)))
     except ValidationError as error:
         lines = [f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()]
         raise UserError(f"{file.name}: " + "\n       ".join(lines)) from None
@@ -235,14 +246,3 @@ def load_spec(paper: str, folder: Path = SPECS) -> PaperSpec:
 def value_of(record: Record, column: Column, row: Row, ending: str = "") -> float | None:
     """The row's number in a column, in the record's unit; None if the record has none. ending: of the path."""
     return look_up(record, column.value.format_map(defaultdict(str, row.fill)) + ending)
-
-
-def look_up(record: Record, path: str) -> float | None:
-    """The number at a dotted path of a record, or None. `last` is the last entry of its log."""
-    value: Any = record
-    for key in path.split("."):
-        if isinstance(value, tuple):
-            value = value[-1] if key == "last" and value else None
-        else:
-            value = value.get(key) if isinstance(value, Mapping) else getattr(value, key, None)
-    return value

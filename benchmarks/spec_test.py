@@ -87,6 +87,7 @@ def test_the_smallest_spec_is_a_title_and_a_table(tmp_path):
         ("documents.0", "average_precision", None, "needs an average_precision"),
         ("", "headline", "table2", "there is no document 'table2'"),
         ("", "demo_data_sets", ["market"], "there is no data set 'market'; did you mean 'market1501'"),
+        ("", "documents", SMALL["documents"] * 2, "several documents have the id table1"),
         ("documents.0.columns.0", "dataset", "regbd", "there is no data set 'regbd'"),
     ],
 )
@@ -141,6 +142,7 @@ def test_the_spec_has_every_reported_number_of_the_paper():
         "start": 0,
         "start_elsewhere": 0,
         "start_maps": 0,
+        "decisions": 0,
     }
     for name in ("table2", "table3", "table4"):
         rows = spec.document(name).rows

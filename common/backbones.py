@@ -65,12 +65,13 @@ def build_resnet(name: str, *, last_stride: int, pretrained: str, ibn: bool = Fa
 
     name: one of NAMES. last_stride: 1 or 2, the stride of layer4's first block (its 3x3 convolution and its shortcut).
     pretrained: "imagenet", "synthetic", "none" or a path, see pretrained.py. ibn: the first norm of each block of
-    layer1, layer2 and layer3 is an InstanceBatchNorm; pretrained weights are those of the network without it.
+    layer1, layer2 and layer3 is an InstanceBatchNorm; pretrained weights are those of the network without it, or a file
+    of IBN-Net's, which has them for both norms.
     """
     if name not in NAMES:
         raise UserError(f"unknown backbone '{name}'; known: {', '.join(NAMES)}")
     network = getattr(torchvision.models, name)(weights=None)
-    load_pretrained(network, name, pretrained)
+    load_pretrained(network, name, pretrained, ibn=ibn)
     first = network.layer4[0]
     # BasicBlock strides in conv1, Bottleneck in conv2.
     strided = first.conv2 if isinstance(first, torchvision.models.resnet.Bottleneck) else first.conv1

@@ -73,6 +73,45 @@ def test_pretrained_weights_are_copied_into_both_halves_of_ibn(tmp_path):
     torch.testing.assert_close(split.batch_norm.running_var, norm.running_var[64:])
 
 
+class IBN(torch.nn.Module):
+    """As in IBN-Net's ibnnet/modules.py."""
+
+    def __init__(self, planes):
+        super().__init__()
+        self.half = planes // 2
+        self.IN = torch.nn.InstanceNorm2d(self.half, affine=True)
+        self.BN = torch.nn.BatchNorm2d(planes - self.half)
+
+    def forward(self, x):
+        first, second = x.split([self.half, x.shape[1] - self.half], dim=1)
+        return torch.cat([self.IN(first.contiguous()), self.BN(second.contiguous())], dim=1)
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])  # the latter in its older files
+def test_weights_under_ibn_nets_names_give_its_network(tmp_path, prefix):
+    torch.manual_seed(0)
+    reference = torchvision.models.resnet18(weights=None)
+    for block in (*reference.layer1, *reference.layer2, *reference.layer3):
+        block.bn1 = IBN(block.bn1.num_features)
+    for name, value in reference.state_dict().items():
+        if "bn" in name and value.is_floating_point():
+            value.uniform_(0.5, 1.5)
+    state = {prefix + name: value for name, value in reference.state_dict().items()}
+    assert f"{prefix}layer3.1.bn1.IN.weight" in state and f"{prefix}layer3.1.bn1.BN.running_var" in state
+    file = tmp_path / "resnet18_ibn_a.pth"
+    torch.save(state, file)
+    ours = build_resnet("resnet18", last_stride=2, pretrained=str(file), ibn=True).eval()
+    images = torch.rand(2, 3, 64, 32)
+    expected = reference.eval()(images)
+    torch.testing.assert_close(reference.fc(ours(images).mean((2, 3))), expected)
+    with pytest.raises(UserError, match=r"IBN-a.*ibn: false"):
+        build_resnet("resnet18", last_stride=2, pretrained=str(file))
+    del state[f"{prefix}layer3.1.bn1.BN.weight"]
+    torch.save(state, file)
+    with pytest.raises(UserError, match=r"resnet18_ibn_a\.pth is not a .*state dict of resnet18"):
+        build_resnet("resnet18", last_stride=2, pretrained=str(file), ibn=True)
+
+
 def test_ibn_draws_no_random_numbers_and_leaves_the_other_weights():
     networks = []
     for ibn in (False, True):

@@ -57,6 +57,13 @@ class EvaluateModule(Protocol):
         """The network of a run directory's last checkpoint, ready to embed. UserError where there is none."""
 
 
+class CostsModule(Protocol):
+    """costs.py, needed only if the paper reports parameters or operations. On torch's meta device."""
+
+    def costs(self, settings: Settings, num_identities: int) -> dict[str, int]:
+        """Of a new network with these settings: what the records of its runs have as `model`."""
+
+
 class FiguresModule(Protocol):
     """figures.py, needed only if the paper has figures of trained networks: for each such document of
     `benchmarks/specs/<paper>.yaml`, a function named by the document's id,

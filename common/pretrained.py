@@ -2,7 +2,7 @@
 
 `imagenet`: torchvision's IMAGENET1K_V1, downloaded once into the torch hub folder. `synthetic`: the stem to layer3 of a
 resnet18, learned from synthetic people that no data set has (weights/README.md). `none`: random. Anything else is the
-path of a torchvision state dict.
+path of a torchvision state dict or, for a network with IBN-a, of one of IBN-Net's own (github.com/XingangPan/IBN-Net).
 """
 
 import hashlib
@@ -18,11 +18,14 @@ from common.paths import REPOSITORY
 
 WEIGHTS_FOLDER = REPOSITORY / "common" / "weights"
 SYNTHETIC_BACKBONE = "resnet18"
+IBN_NORM = ".bn1."  # of a block, which IBN-Net splits into IN and BN
 RESTORE = "restore it with `git checkout -- common/weights`, or learn it again with `make start`"
 
 
-def load_pretrained(network: torchvision.models.ResNet, name: str, pretrained: str) -> None:
+def load_pretrained(network: torchvision.models.ResNet, name: str, pretrained: str, *, ibn: bool = False) -> None:
     """Put the weights that `pretrained` names into a new torchvision ResNet, `name`; draws no random numbers.
+
+    ibn: its norms will be split in two afterwards, so that weights of IBN-a fit.
 
     Of `synthetic`, layer4 and the classifier stay as they are. UserError, saying what to do: the weights are missing,
     damaged, or of another network.
@@ -34,7 +37,7 @@ def load_pretrained(network: torchvision.models.ResNet, name: str, pretrained: s
     elif pretrained == "synthetic":
         state = network.state_dict() | _synthetic_weights(name)
     else:
-        state = _weights_of_file(name, Path(pretrained).expanduser())
+        state = _weights_of_file(name, Path(pretrained).expanduser(), ibn)
     network.load_state_dict(state)
 
 
@@ -100,11 +103,31 @@ def _existing(file: Path) -> Path:
     return file
 
 
-def _weights_of_file(name: str, file: Path) -> dict[str, Tensor]:
+def _weights_of_file(name: str, file: Path, ibn: bool) -> dict[str, Tensor]:
     _existing(file)
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
+        if any(key.endswith(IBN_NORM + "IN.weight") for key in state):
+            if not ibn:
+                raise UserError(f"pretrained: {file} has weights of IBN-a, and this network has none (ibn: false)")
+            state = _without_ibn(state)
         getattr(torchvision.models, name)(weights=None).load_state_dict(state)
+    except UserError:
+        raise
     except Exception as error:  # whatever is wrong with the file, the user needs its name and what was expected
         raise UserError(f"pretrained: {file} is not a torchvision state dict of {name}: {error}") from None
     return state
+
+
+def _without_ibn(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """IBN-Net's state dict under torchvision's names: both halves of a norm side by side. The instance norm's half has
+    no running statistics and gets those of a new batch norm."""
+    state = {key.removeprefix("module."): value for key, value in state.items()}
+    split = {key.partition(IBN_NORM)[0] + IBN_NORM for key in state if IBN_NORM + "IN." in key}
+    found = {key: value for key, value in state.items() if not key.startswith(tuple(split))}
+    for norm in split:
+        weight, bias = state[f"{norm}IN.weight"], state[f"{norm}IN.bias"]
+        first = {"weight": weight, "bias": bias, "running_mean": torch.zeros_like(bias)}
+        for name, values in (first | {"running_var": torch.ones_like(weight)}).items():
+            found[norm + name] = torch.cat([values, state[f"{norm}BN.{name}"]])
+    return found

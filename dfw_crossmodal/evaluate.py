@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from common.evaluation.loaded_run import LoadedRun
+from common.evaluation import LoadedRun
 from common.evaluation.report import evaluate_main
 from common.runs import Run, reopen_run
 

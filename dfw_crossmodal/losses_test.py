@@ -1,25 +1,13 @@
-"""DFW's losses against eq. 4-7 written out plainly."""
+"""DFW's losses, with their gradients, against eq. 6 and 7 written out plainly; overlap_test.py has eq. 4-5."""
 
-from pathlib import Path
-
-import numpy as np
 import pytest
 import torch
-from torch.nn import functional
 
-from common.runs.settings import load_settings
-
-from .losses import Batch, centres, hetero_centre_triplet, losses, overlap_penalty, triplet
+from .losses import Batch, hetero_centre_triplet, losses, triplet
 from .model import Output
-from .settings import Settings
+from .overlap_test import plain_penalty, settings_of
 
 SIX_IMAGES = torch.tensor([0, 0, 1, 1, 2, 2])
-
-
-def settings_of(variant="full", **overrides):
-    """The paper's, at 288x144."""
-    folder = Path(__file__).parent
-    return load_settings(Settings, folder, dataset="sysu_mm01", demo=False, variant=variant, overrides=overrides)
 
 
 def some_batch(seed=0):
@@ -33,117 +21,61 @@ def some_batch(seed=0):
     return output, Batch(SIX_IMAGES.repeat(2), torch.arange(12) < 6, torch.Generator())
 
 
-# ------------------------------------------------------------------ eq. 4-5
-
-
-def peak(*cells, rows=18, columns=9, height=9.0):
-    maps = torch.zeros(len(cells), rows, columns)
-    for image, (row, column) in enumerate(cells):
-        maps[image, row, column] = height
-    return maps
-
-
-@pytest.mark.parametrize("centre", ["hard", "soft"])
-def test_overlap_is_eq_5_over_S_in_pixels_of_the_input(centre):
-    # A cell is 16 x 16 pixels. Distances: 3 and 4 cells, 80 pixels; none; 12 cells, 192 pixels, beyond S.
-    first, second = peak((2, 1), (5, 5), (1, 4)), peak((5, 5), (5, 5), (13, 4))
-    settings = settings_of(overlap_centre=centre, separation=100)
-    loss = overlap_penalty(first, second, settings)
-    assert 100 * loss.item() == pytest.approx((20 + 100 + 0) / 3, abs=0.1)
-    torch.testing.assert_close(centres(first, settings)[0], torch.tensor([40.0, 24.0]))
-
-
-def test_S_counts_pixels_of_an_image_288_high_whatever_the_inputs_size():
-    settings = settings_of(overlap_centre="hard", height=144, width=108)
-    torch.testing.assert_close(centres(peak((0, 8)), settings)[0], torch.tensor([8.0, 8.5 * 216 / 9]))
-
-
-def test_hard_maxima_give_no_gradient():
-    first, second = peak((2, 1)).requires_grad_(), peak((4, 5)).requires_grad_()
-    loss = overlap_penalty(first, second, settings_of(overlap_centre="hard"))
-    assert loss > 0 and not loss.requires_grad
-
-
-def test_soft_maxima_are_pushed_apart():
-    """Two bumps a fraction of a cell from one another, moved by the loss alone."""
-    rows, columns = torch.meshgrid(torch.arange(18.0), torch.arange(9.0), indexing="ij")
-
-    def bump(row, column):
-        return torch.exp(-((rows - row) ** 2 + (columns - column) ** 2) / 4)[None]
-
-    first, second = bump(8.0, 4.0).requires_grad_(), bump(8.3, 4.0).requires_grad_()
-    optimiser = torch.optim.SGD([first, second], lr=1.0)
-    settings = settings_of()
-
-    def distance():
-        return (centres(first, settings) - centres(second, settings)).norm().item()
-
-    before = distance()
-    assert 0 < before < 8
-    for _ in range(300):
-        optimiser.zero_grad()
-        overlap_penalty(first, second, settings).backward()
-        optimiser.step()
-    assert distance() > 10 * before
-
-
-def test_soft_maxima_that_coincide_have_a_finite_gradient():
-    first = torch.rand(3, 18, 9)
-    second = first.clone().requires_grad_()
-    first.requires_grad_()
-    overlap_penalty(first, second, settings_of()).backward()
-    assert torch.isfinite(first.grad).all() and torch.isfinite(second.grad).all()
-    flat = torch.ones(1, 18, 9, requires_grad=True)
-    overlap_penalty(flat, flat, settings_of()).backward()
-    assert torch.isfinite(flat.grad).all()
-
-
 # ------------------------------------------------------------------ eq. 6 and the triplet of L_ReID
 
 
-def slow_hetero_centre_triplet(features, labels, visible, rho):
-    """Eq. 6, loop for loop."""
+def brackets_of_eq_6(features, labels, visible, rho):
+    """Loop for loop, without a hinge; (B, D) -> (2P,)."""
     identities = sorted(set(labels.tolist()))
     centre = {
-        (modality, i): np.mean(
-            [f for f, y, v in zip(features, labels, visible, strict=True) if y == i and v == modality], axis=0
-        )
+        (modality, i): features[(labels == i) & (visible == modality)].mean(0)
         for modality in (True, False)
         for i in identities
     }
-    total = 0.0
+    brackets = []
     for own in (True, False):
         for i in identities:
-            positive = np.linalg.norm(centre[own, i] - centre[not own, i])
+            positive = ((centre[own, i] - centre[not own, i]) ** 2).sum() ** 0.5
             negatives = [
-                np.linalg.norm(centre[own, i] - centre[n, j]) for n in (True, False) for j in identities if j != i
+                ((centre[own, i] - centre[n, j]) ** 2).sum() ** 0.5 for n in (True, False) for j in identities if j != i
             ]
-            total += max(0.0, rho + positive - min(negatives))
-    return total
+            brackets.append(rho + positive - min(negatives))
+    return torch.stack(brackets)
 
 
 @pytest.mark.parametrize("rho", [0.0, 0.3, 5.0])
-def test_hetero_centre_triplet_is_eq_6(rho):
+@pytest.mark.parametrize("hinge", [True, False])
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+def test_hetero_centre_triplet_is_eq_6(rho, hinge, reduction):
     generator = torch.Generator().manual_seed(0)
     labels = torch.tensor([7, 7, 3, 3, 9, 9]).repeat(2)[torch.randperm(12, generator=generator)]
     visible = torch.zeros(12, dtype=torch.bool)
     for label in (3, 7, 9):
         visible[(labels == label).nonzero()[:2]] = True
-    features = torch.randn(12, 4, generator=generator, requires_grad=True)
-    loss = hetero_centre_triplet(features, labels, visible, 3, margin=rho)
-    slow = slow_hetero_centre_triplet(features.detach().double().numpy(), labels, visible.numpy(), rho)
-    assert loss.item() == pytest.approx(slow, rel=1e-5, abs=1e-5)
-    hetero_centre_triplet(features * 0, labels, visible, 3, margin=rho).backward()  # all centres coincide
+    features = (torch.randn(12, 4, generator=generator) + 0.3 * labels[:, None]).requires_grad_()
+    settings = settings_of(identities_per_batch=3, centre_margin=rho, centre_hinge=hinge, centre_reduction=reduction)
+    brackets = brackets_of_eq_6(features, labels, visible, rho)
+    assert rho == 5.0 or brackets.min() < 0 < brackets.max()
+    brackets = brackets.clamp(min=0) if hinge else brackets
+    expected = brackets.sum() / (6 if reduction == "mean" else 1)
+    loss = hetero_centre_triplet(features, labels, visible, settings)
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5, abs=1e-5)
+    slopes = [torch.autograd.grad(each, features)[0] for each in (loss, expected)]
+    torch.testing.assert_close(*slopes, rtol=1e-4, atol=1e-6)
+    hetero_centre_triplet(features * 0, labels, visible, settings).backward()  # all centres coincide
     assert torch.isfinite(features.grad).all()
 
 
-def slow_batch_hard_triplet(features, labels, margin):
-    distances = np.sqrt(((features[:, None] - features) ** 2).sum(2))
-    total = 0.0
-    for anchor in range(len(labels)):
-        same = labels == labels[anchor]
-        total += max(0.0, distances[anchor][same].max() - distances[anchor][~same].min() + margin)
-    return total / len(labels)
+def batch_hard_triplets(features, labels, margin):
+    """Each anchor's term; at distance 0 the gradient is 0."""
+    terms = []
+    for anchor, own in zip(features, labels, strict=True):
+        distances = [((anchor - other) ** 2).sum() for other in features]
+        distances = [d**0.5 if d > 0 else d for d in distances]
+        same = [d for d, label in zip(distances, labels, strict=True) if label == own]
+        different = [d for d, label in zip(distances, labels, strict=True) if label != own]
+        terms.append((max(same) - min(different) + margin).clamp(min=0))
+    return torch.stack(terms)
 
 
 def test_random_triplets_lie_between_the_easiest_and_the_hardest():
@@ -162,39 +94,113 @@ def test_random_triplets_lie_between_the_easiest_and_the_hardest():
 # ------------------------------------------------------------------ eq. 7
 
 
-@pytest.mark.parametrize("unit_features", [False, True])
-def test_losses_are_eq_7(unit_features):
-    numbers = {"overlap_weight": 0.5, "centre_weight": 0.7, "separation": 50, "identities_per_batch": 3}
-    settings = settings_of(**numbers, unit_features=unit_features)
+def plain_losses(output, batch, *, weight, S=100.0, centre_weight=1.0, unit=False, smoothing=0.0, **centre_of):
+    """Eq. 7 and its terms as the paper prints them, with S over which L_op is taken and lambda as `weight`.
+
+    Without SLN (one sub-network) L_ReID alone. centre_of: as in `plain_centre`.
+    """
+    labels, visible = batch.labels, batch.visible
+    features, side_by_side = list(output.features), torch.cat(list(output.features), dim=1)
+    if unit:
+        features = [f / (f**2).sum(1, keepdim=True) ** 0.5 for f in features]
+        side_by_side = side_by_side / (side_by_side**2).sum(1, keepdim=True) ** 0.5
+    probabilities = [torch.exp(logits) / torch.exp(logits).sum(1, keepdim=True) for logits in output.logits]
+    identity = 0.0
+    for p in probabilities:
+        q = torch.full_like(p, smoothing / p.shape[1])
+        q[torch.arange(len(labels)), labels] += 1 - smoothing
+        identity = identity - (q * torch.log(p)).sum() / len(labels)
+    hard = sum(batch_hard_triplets(f, labels.tolist(), 0.3).mean() for f in features)
+    if len(features) == 1:
+        return {"loss": identity + hard, "identity_loss": identity, "triplet_loss": hard}
+    centre = brackets_of_eq_6(side_by_side, labels, visible, 0.3).clamp(min=0).sum()
+    overlap = plain_penalty(*output.maps, S=S, **centre_of)
+    return {
+        "loss": identity + hard + centre_weight * centre + weight * overlap,
+        "identity_loss": identity,
+        "triplet_loss": hard,
+        "centre_loss": centre,
+        "overlap_loss": overlap,
+    }
+
+
+def assert_same_losses(found, expected, output):
+    assert list(found) == list(expected)
+    values = [[term.item() for term in terms.values()] for terms in (found, expected)]
+    assert values[0] == pytest.approx(values[1], rel=1e-4)
+    read = output if "overlap_loss" in found else output[:2]
+    slopes = [torch.autograd.grad(terms["loss"], read, retain_graph=True) for terms in (found, expected)]
+    for own, plain in zip(*slopes, strict=True):
+        assert (own - plain).norm() < 1e-3 * plain.norm()
+
+
+PAPER = [  # what Sec. 4.3 and 4.4 print, and what the demo changes of it
+    ({}, {"weight": 0.5}),
+    ({"dataset": "regdb"}, {"weight": 1.0}),
+    ({"demo": True}, {"weight": 0.5}),
+    ({"unit_features": True}, {"weight": 0.5, "unit": True}),
+    ({"label_smoothing": 0.1}, {"weight": 0.5, "smoothing": 0.1}),
+    ({"overlap_weight": 0.9, "centre_weight": 0.2}, {"weight": 0.9, "centre_weight": 0.2}),
+    ({"separation": 200}, {"weight": 0.5, "S": 200.0}),
+]
+
+
+def test_settings_are_those_that_the_paper_prints():
+    """Sec. 4.3 and 4.4: P, K, lambda, S and DFW's form and factor on each data set, SGD at 0.1 for 60 epochs."""
+    names = "identities_per_batch images_per_identity overlap_weight separation dfw_form dfw_alpha"
+    names += " dfw_gate centre_weight"
+    for dataset, values in {
+        "sysu_mm01": [6, 6, 0.5, 100, "D1", 0.5, "multiply", 1],
+        "regdb": [8, 4, 1.0, 100, "D1", 0.2, "multiply", 1],
+    }.items():
+        settings = settings_of(dataset=dataset)
+        assert [getattr(settings, name) for name in names.split()] == values
+        assert (settings.optimiser, settings.learning_rate, settings.num_epochs) == ("sgd", 0.1, 60)
+        assert (settings.momentum, settings.weight_decay, settings.warmup_epochs) == (0.9, 5e-4, 10)  # the field's
+
+
+@pytest.mark.parametrize(("set_to", "printed"), PAPER)
+def test_losses_and_their_gradients_are_eq_7(set_to, printed):
+    settings = settings_of(identities_per_batch=3, height=288, width=144, **set_to)
+    if "demo" in set_to:  # its own choice, see README
+        printed = printed | {"centre_weight": settings.centre_weight}
     output, batch = some_batch()
+    output = Output(*(part.requires_grad_() for part in output))
     found = losses(output, batch, settings)
-    assert list(found) == ["loss", "identity_loss", "triplet_loss", "centre_loss", "overlap_loss"]
-
-    labels, visible = batch.labels.numpy(), batch.visible.numpy()
-    features = output.features.double().numpy()
-    side_by_side = np.concatenate(list(features), axis=1)
-    if unit_features:
-        features, side_by_side = (x / np.linalg.norm(x, axis=-1, keepdims=True) for x in (features, side_by_side))
-    log_probabilities = output.logits.double().log_softmax(2).numpy()
-    identity = -sum(log_probabilities[r, np.arange(12), labels].mean() for r in (0, 1))
-    hard = sum(slow_batch_hard_triplet(features[r], labels, 0.3) for r in (0, 1))
-    centre = slow_hetero_centre_triplet(side_by_side, labels, visible, 0.3)
-    distances = (centres(output.maps[0], settings) - centres(output.maps[1], settings)).norm(dim=1).numpy()
-    overlap = np.maximum(0, 1 - distances / 50).mean()
-    assert found["identity_loss"].item() == pytest.approx(identity, rel=1e-5)
-    assert found["triplet_loss"].item() == pytest.approx(hard, rel=1e-5)
-    assert found["centre_loss"].item() == pytest.approx(centre, rel=1e-5)
-    assert found["overlap_loss"].item() == pytest.approx(overlap, rel=1e-5)
-    assert found["loss"].item() == pytest.approx(identity + hard + 0.7 * centre + 0.5 * overlap, rel=1e-5)
+    assert_same_losses(found, plain_losses(output, batch, **printed), output)
+    assert all(term > 0.01 for term in found.values())
 
 
-def test_without_sln_the_loss_is_l_reid():
+@pytest.mark.parametrize("variant", ["baseline", "dfw", "re", "dfw_re"])
+def test_without_sln_the_loss_is_l_reid(variant):
     output, batch = some_batch()
-    found = losses(Output(*(part[:1] for part in output)), batch, settings_of("baseline"))
-    assert list(found) == ["loss", "identity_loss", "triplet_loss"]
-    identity = functional.cross_entropy(output.logits[0], batch.labels).item()
-    hard = slow_batch_hard_triplet(output.features[0].numpy(), batch.labels.numpy(), 0.3)
-    assert found["loss"].item() == pytest.approx(identity + hard, rel=1e-5)
+    output = Output(*(part[:1].clone().requires_grad_() for part in output))
+    found = losses(output, batch, settings_of(variant, identities_per_batch=3))
+    assert_same_losses(found, plain_losses(output, batch, weight=0), output)
+
+
+def test_eq_6_can_be_had_without_sln_and_sln_without_eq_6():
+    output, batch = some_batch()
+    one = Output(*(part[:1] for part in output))
+    found = losses(one, batch, settings_of("baseline", identities_per_batch=3, centre_triplet=True))
+    assert list(found) == ["loss", "identity_loss", "triplet_loss", "centre_loss"]
+    centre = brackets_of_eq_6(one.features[0], batch.labels, batch.visible, 0.3).clamp(min=0).sum().item()
+    assert found["centre_loss"].item() == pytest.approx(centre, rel=1e-5) and centre > 0
+    without = losses(output, batch, settings_of("sln", identities_per_batch=3, centre_triplet=False))
+    assert list(without) == ["loss", "identity_loss", "triplet_loss", "overlap_loss"]
+    whole = losses(output, batch, settings_of("sln", identities_per_batch=3))
+    assert without["loss"].item() == pytest.approx((whole["loss"] - whole["centre_loss"]).item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_losses_are_computed_in_full_precision(dtype):
+    """Outputs under autocast are in half precision; their losses are those of the same numbers in float32."""
+    output, batch = some_batch()
+    half = Output(*(part.to(dtype) for part in output))
+    full = Output(*(part.float() for part in half))
+    found, expected = (losses(each, batch, settings_of(identities_per_batch=3)) for each in (half, full))
+    assert {name: term.dtype for name, term in found.items()} == dict.fromkeys(found, torch.float32)
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=0)
 
 
 def test_the_centres_of_eq_6_are_each_of_one_modality():

@@ -15,13 +15,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from common import complexity
 from common.backbones import batch_norm_neck, build_resnet
-from common.complexity import count_macs, count_parameters
 
 from .settings import Settings
 from .weakening import DynamicFeatureWeakening
 
 STAGES = ("layer2", "layer3")  # shared by both modalities, before layer4
+
+STREAMS = {"visible": "visible_stream", "infrared": "infrared_stream", "thermal": "infrared_stream"}
 
 GEM_FLOOR = 1e-6  # GeM takes roots: smaller activations count as this
 
@@ -31,7 +33,7 @@ class Output(NamedTuple):
 
     features: Tensor  # (R, B, C), pooled
     logits: Tensor  # (R, B, num_identities)
-    maps: Tensor  # (R, B, h, w), eq. 4: pooled over the channels
+    maps: Tensor  # (R, B, h, w), eq. 4, as in `attention`
 
 
 class CrossModalityNet(nn.Module):
@@ -51,6 +53,7 @@ class CrossModalityNet(nn.Module):
         )
         self.sub_networks = segments(network.layer4, settings)
         self.gem_power = settings.gem_power
+        self.before_centres = feature_weakening(settings) if settings.overlap_map == "weakened" else nn.Identity()
 
         channels = network.channels[-1]
         self.necks = nn.ModuleList(batch_norm_neck(channels) for _ in self.sub_networks)
@@ -66,13 +69,12 @@ class CrossModalityNet(nn.Module):
             classifier(neck(feature))
             for classifier, neck, feature in zip(self.classifiers, self.necks, features, strict=True)
         ]
-        attention = [generalised_mean(F_s, self.gem_power, dim=(1,)) for F_s in maps]  # eq. 4
-        return Output(torch.stack(features), torch.stack(logits), torch.stack(attention))
+        return Output(torch.stack(features), torch.stack(logits), self.attention(maps))
 
     def embed(self, images: Tensor, modality: str) -> Tensor:
         """The feature that is compared at test time: the sub-networks' side by side, (B, R * C), L2-normalised.
 
-        images: (B, 3, H, W), all of one modality: `visible`, or any other name for infrared ones.
+        images: (B, 3, H, W), all of one modality: `visible`, `infrared` or `thermal`. ValueError: another name.
         """
         features = [
             neck(self.pooled(F_s)) for neck, F_s in zip(self.necks, self.feature_maps(images, modality), strict=True)
@@ -81,8 +83,9 @@ class CrossModalityNet(nn.Module):
 
     def feature_maps(self, images: Tensor, modality: str) -> list[Tensor]:
         """Each sub-network's map (B, C, h, w) of images of one modality; modality as in `embed`."""
-        stream = self.visible_stream if modality == "visible" else self.infrared_stream
-        return self.shared_maps(stream(images))
+        if modality not in STREAMS:
+            raise ValueError(f"a modality is one of {', '.join(STREAMS)}, not {modality!r}")
+        return self.shared_maps(getattr(self, STREAMS[modality])(images))
 
     def shared_maps(self, x: Tensor) -> list[Tensor]:
         """From layer1's maps of either modality to each sub-network's (eq. 4's F_s), (B, C, h, w) each."""
@@ -91,6 +94,13 @@ class CrossModalityNet(nn.Module):
             if stage in self.weakening:
                 x = self.weakening[stage](x)
         return [layer4(x) for layer4 in self.sub_networks]
+
+    def attention(self, maps: list[Tensor]) -> Tensor:
+        """Eq. 4: each sub-network's map F_s (B, C, h, w), pooled over its channels -> (R, B, h, w).
+
+        With overlap_map `weakened`, F_s is weakened before, as by DFW.
+        """
+        return torch.stack([generalised_mean(self.before_centres(F_s), self.gem_power, dim=(1,)) for F_s in maps])
 
     def pooled(self, features: Tensor) -> Tensor:
         """(B, C, h, w) -> (B, C)."""
@@ -133,6 +143,6 @@ def model_size(model: CrossModalityNet, settings: Settings) -> dict[str, int]:
     """What Table 2 counts: parameters without the classifiers, which do not run at test time, and multiply-accumulates
     of a visible and an infrared image together; `macs`: of one image, the same for either."""
     image = torch.empty(1, 3, settings.height, settings.width)
-    macs_pair = count_macs(model, image, image)
-    num_parameters = count_parameters(model) - count_parameters(model.classifiers)
+    macs_pair = complexity.count_macs(model, image, image)
+    num_parameters = complexity.count_parameters(model) - complexity.count_parameters(model.classifiers)
     return {"num_parameters": num_parameters, "macs_pair": macs_pair, "macs": macs_pair // 2}

@@ -37,11 +37,18 @@ class Settings:
 
     overlap_weight: Rate
     separation: AboveZero
+    separation_unit: Literal["pixels", "cells"]
     separation_height: Positive
-    overlap_centre: Literal["soft", "hard"]
+    overlap_divided: bool
+    overlap_map: Literal["pooled", "deviation", "weakened"]
+    overlap_centre: Literal["soft", "straight", "hard"]
     overlap_temperature: AboveZero
+    centre_triplet: bool
     centre_weight: Rate
+    centre_reduction: Literal["sum", "mean"]
+    centre_hinge: bool
     centre_margin: Rate
+    label_smoothing: Share
     triplet_margin: Rate
     unit_features: bool
     triplet_mining: Literal["hard", "random"]
@@ -53,6 +60,7 @@ class Settings:
     learning_rate: Rate
     backbone_rate: Rate
     momentum: Annotated[float, Field(ge=0, lt=1)]
+    nesterov: bool
     weight_decay: Rate
     warmup_epochs: Annotated[int, Field(ge=0)]
     decay_epochs: list[Positive]

@@ -12,6 +12,7 @@ from common.images import ImageStore
 from common.runs import Meter, Run, open_run
 from common.samplers import CrossModalitySampler
 
+from .activity import activity, watched_images
 from .losses import Batch, losses
 from .model import CrossModalityNet, model_size
 from .settings import Settings
@@ -32,7 +33,7 @@ def build_optimiser(model: CrossModalityNet, settings: Settings) -> torch.optim.
     shared = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay}
     if settings.optimiser == "adam":
         return torch.optim.AdamW(groups, **shared)
-    return torch.optim.SGD(groups, momentum=settings.momentum, **shared)
+    return torch.optim.SGD(groups, momentum=settings.momentum, nesterov=settings.nesterov, **shared)
 
 
 def augmented(images: Tensor, settings: Settings, generator: torch.Generator) -> Tensor:
@@ -86,6 +87,7 @@ def train(run: Run) -> CrossModalityNet:
     sampler, is_visible = sampler_of(run), visible_images(subset)
     store = ImageStore(subset, settings.height, settings.width, cache=settings.cache)
     labels, visible = torch.from_numpy(subset.labels), torch.from_numpy(is_visible)
+    watched = {modality: prepared(run.to_device(images), settings) for modality, images in watched_images(run).items()}
 
     run.seed_epoch(0)
     model = CrossModalityNet(subset.num_identities, settings).to(device, memory_format=torch.channels_last)
@@ -114,7 +116,7 @@ def train(run: Run) -> CrossModalityNet:
             scaler.step(optimiser)
             scaler.update()
             meter.update(terms, len(indices))
-        meter.finish_epoch(parts, learning_rate=rate)
+        meter.finish_epoch(parts, activity(model, watched, settings), learning_rate=rate)
     meter.close()
     return model
 

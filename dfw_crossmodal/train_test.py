@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -122,12 +123,22 @@ def test_both_figures_are_drawn_with_their_numbers(coloured_people):
     assert 0 < file.stat().st_size < 300_000 and json.dumps(heat)
     assert [image["modality"] for image in heat["images"]] == ["visible", "infrared"] * 2
     assert [image["person"] for image in heat["images"]] == [7, 7, 8, 8]
-    assert set(heat["maps"]) == set(heat["cover"]) == {"Baseline", "DFW"}
+    assert set(heat["maps"]) == set(heat["cover"]) == {"Baseline", "DFW"} and not heat["overlap"]
     assert all(len(row) == len(heat["table"]["headers"]) == 3 for row in heat["table"]["rows"])
+
+    heat = figures.fig1({"Baseline": loaded("baseline"), "SLN": loaded("sln")}, file)
+    assert list(heat["maps"]) == ["Baseline", "SLN, 1", "SLN, 2"]
+    assert heat["maps"]["SLN, 1"] != heat["maps"]["SLN, 2"]
+    halves = [np.array(heat["maps"][f"SLN, {number}"]) > 0.5 for number in (1, 2)]
+    shares = [(a & b).sum() / (a | b).sum() for a, b in zip(*halves, strict=True)]
+    assert heat["overlap"] == {"SLN": pytest.approx(np.mean(shares), abs=0.05)}  # maps are rounded
+    assert [row[3] for row in heat["table"]["rows"]] == ["–"] + [f"{heat['overlap']['SLN']:.0%}"] * 2
 
     ranking = figures.fig6({"Ours": loaded("full")}, file)
     assert 0 < file.stat().st_size < 300_000 and json.dumps(ranking)
-    assert [query["direction"] for query in ranking["queries"]] == ["visible_to_infrared"] * 2 + ["all"] * 2
+    directions = ["(a) visible to infrared"] * 2 + ["(b) infrared to visible"] * 2
+    assert [query["direction"] for query in ranking["queries"]] == directions
+    assert [row[0] for row in ranking["table"]["rows"]] == directions
     for query in ranking["queries"]:
         assert query["correct"] == [name.split("/")[1] == query["name"].split("/")[1] for name in query["ranked"]]
         assert query["similarity"] == sorted(query["similarity"], reverse=True)

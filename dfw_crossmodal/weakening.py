@@ -30,6 +30,7 @@ class DynamicFeatureWeakening(nn.Module):
             if value not in known:
                 raise ValueError(f"DynamicFeatureWeakening knows {', '.join(known)}, not {value!r}")
         self.form, self.alpha, self.beta, self.gate = form, alpha, beta, gate
+        self.gates = nn.Identity()  # what F is multiplied by, (B, 1, H, W), seen from outside by activity.py
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
@@ -38,7 +39,7 @@ class DynamicFeatureWeakening(nn.Module):
             weight = torch.sigmoid(f * self.matrix(f))  # eq. 3
         else:
             weight = self.matrix(response(features.detach()))  # piecewise constant: no gradient to pass on
-        return features * weight[:, None].to(features.dtype)
+        return features * self.gates(weight[:, None].to(features.dtype))
 
     @torch.no_grad()
     def matrix(self, f: Tensor) -> Tensor:

@@ -5,6 +5,8 @@ boxes outside the image), J = 18 joints, L = 19 limbs, h x w cells of the maps; 
 column) has its centre at y = row, x = column.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -85,14 +87,16 @@ def loss_weights(joints: Tensor, boxes: Tensor, ignored: Tensor) -> Tensor:
     return (~masked).float()
 
 
-def pose_losses(stages: list[Tensor], targets: Tensor, weights: Tensor) -> dict[str, Tensor]:
+def pose_losses(stages: Sequence[Tensor], targets: Tensor | Sequence[Tensor], weights: Tensor) -> dict[str, Tensor]:
     """`loss`, the sum of its terms: eq. 3 and eq. 4, each summed over channels, cells and stages, averaged over images.
 
-    stages: of each stage (B, 57, h, w), maps and fields; targets and weights: (B, 57, h, w).
+    stages: of each stage (B, 57, h, w), maps and fields; targets: the same of each, or one for all stages; weights:
+    (B, 57, h, w).
     """
     maps_loss = fields_loss = 0.0
-    for prediction in stages:
-        errors = weights * (prediction.float() - targets).square()
+    wanted = [targets] * len(stages) if isinstance(targets, Tensor) else targets
+    for prediction, target in zip(stages, wanted, strict=True):
+        errors = weights * (prediction.float() - target).square()
         maps_loss = maps_loss + errors[:, :NUM_MAPS].sum() / len(errors)
         fields_loss = fields_loss + errors[:, NUM_MAPS:].sum() / len(errors)
     return {"loss": maps_loss + fields_loss, "maps_loss": maps_loss, "fields_loss": fields_loss}

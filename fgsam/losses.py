@@ -14,6 +14,7 @@ from common import distributed
 from common.losses import pairwise_distances
 
 from .attribute_tasks import UNLABELLED
+from .ground_truth import pose_losses
 from .model import Output
 from .settings import Settings
 
@@ -24,11 +25,13 @@ class Batch(NamedTuple):
     labels: Tensor  # (B,)
     attributes: Tensor  # (B, tasks), UNLABELLED where not annotated
     phase: int  # of the training
+    pose: tuple[list[Tensor], Tensor] | None = None  # what each stage of the pose net should give, and W; eq. 3-4
 
 
 def losses(output: Output, batch: Batch, settings: Settings) -> dict[str, Tensor]:
     """Eq. 11 as `loss`, and its terms, which it adds without weights: the identity loss of the plenary branch, the
-    attribute losses summed over tasks (where there are any), the focal triplet losses summed over branches (phase 3).
+    attribute losses summed over tasks (where there are any), the focal triplet losses summed over branches (phase 3);
+    and `pose_loss`, eq. 3-4 times `pose_loss_weight`, where the batch says what the pose net should give.
 
     Triplets are those of the global batch of all processes.
     """
@@ -41,6 +44,9 @@ def losses(output: Output, batch: Batch, settings: Settings) -> dict[str, Tensor
             branch_loss(distributed.gather_with_gradient(embedding.float()), labels, settings)
             for embedding in output.embeddings.values()
         )
+    if batch.pose is not None:
+        wanted, weights = batch.pose
+        terms["pose_loss"] = settings.pose_loss_weight * pose_losses(output.pose_stages, wanted, weights)["loss"]
     return {"loss": sum(terms.values()), **terms}  # eq. 11
 
 
@@ -57,32 +63,35 @@ def attribute_losses(logits: Mapping[str, Tensor], labels: Tensor) -> dict[str, 
 
 
 def branch_loss(embeddings: Tensor, labels: Tensor, settings: Settings) -> Tensor:
-    """A branch's eq. 10 (eq. 9 without `focal`), the mean over its triplets whose loss is not 0.
+    """A branch's eq. 10 (eq. 9 without `focal`), reduced over its triplets as `reduction` says.
 
     embeddings: (B, D); labels: (B,); both of the global batch.
     """
-    positive, negative, valid = triplet_distances(embeddings, labels, settings.mining)
+    positive, negative, valid = triplet_distances(embeddings, labels, settings.mining, settings.distance)
+    terms = [triplet(positive, negative, alpha=settings.alpha)]
     if settings.focal:
         constants = {"alpha": settings.alpha, "beta": settings.beta, "gamma": settings.gamma}
-        found = focal_triplet(positive, negative, **constants, detach_weight=settings.detach_weight)
-    else:
-        found = triplet(positive, negative, alpha=settings.alpha)
-    return mean_of_positive(found * valid)
+        terms = list(focal_triplet(positive, negative, **constants, detach_weight=settings.detach_weight))
+        terms = terms if settings.absolute else terms[:1]
+    if settings.reduction == "apart":
+        return sum(mean_of_positive(term * valid) for term in terms)
+    found = sum(terms) * valid
+    return found.sum() / valid.sum().clamp(min=1) if settings.reduction == "all" else mean_of_positive(found)
 
 
 def focal_triplet(
     positive: Tensor, negative: Tensor, *, alpha: float, beta: float, gamma: float, detach_weight: bool = False
-) -> Tensor:
-    """Eq. 10 for each triplet: lambda^gamma TL + max(d_ap - beta, 0).
+) -> tuple[Tensor, Tensor]:
+    """Eq. 10's two terms for each triplet: lambda^gamma TL, and max(d_ap - beta, 0).
 
-    TL = max(d_ap - d_an + alpha, 0), eq. 9; lambda = max(d_ap - d_an + 1, 1). positive, negative: d_ap and d_an, of any
-    shape. detach_weight: no gradient through lambda.
+    TL = max(d_ap - d_an + alpha, 0), eq. 9; lambda = max(d_ap - d_an + 1, 1). positive, negative: d_ap and d_an, which
+    broadcast; the second term has d_ap's shape. detach_weight: no gradient through lambda.
     """
     difference = positive - negative
     weight = (difference + 1).clamp(min=1)  # lambda
     if detach_weight:
         weight = weight.detach()
-    return weight**gamma * triplet(positive, negative, alpha=alpha) + (positive - beta).clamp(min=0)
+    return weight**gamma * triplet(positive, negative, alpha=alpha), (positive - beta).clamp(min=0)
 
 
 def triplet(positive: Tensor, negative: Tensor, *, alpha: float) -> Tensor:
@@ -91,14 +100,17 @@ def triplet(positive: Tensor, negative: Tensor, *, alpha: float) -> Tensor:
 
 
 def triplet_distances(
-    embeddings: Tensor, labels: Tensor, mining: Literal["all", "hard"]
+    embeddings: Tensor,
+    labels: Tensor,
+    mining: Literal["all", "hard"],
+    distance: Literal["euclidean", "squared"] = "euclidean",
 ) -> tuple[Tensor, Tensor, Tensor]:
     """d_ap, d_an and which are triplets (bool), of a batch, between L2-normalised embeddings.
 
     mining: `all`, which broadcast to (B, B, B) of anchor, positive and negative, or `hard`, (B,) each, which pairs each
     anchor with its farthest positive and nearest negative. embeddings: (B, D); labels: (B,), of several identities.
     """
-    distances = pairwise_distances(functional.normalize(embeddings.float(), dim=1))
+    distances = pairwise_distances(functional.normalize(embeddings.float(), dim=1), squared=distance == "squared")
     same = labels[:, None] == labels[None, :]
     if mining == "hard":
         positive = distances.masked_fill(~same, -torch.inf).amax(1)

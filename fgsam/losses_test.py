@@ -23,7 +23,7 @@ def test_focal_triplet_is_eq_9_and_10():
     positive = torch.tensor([0.8, 0.5, 0.2], dtype=torch.float64)
     negative = torch.tensor([0.6, 0.7, 1.2], dtype=torch.float64)
     by_hand = torch.tensor([1.2**2 * 0.7 + 0.79, 1.0 * 0.3 + 0.49, 0.0 + 0.19], dtype=torch.float64)
-    found = focal_triplet(positive, negative, alpha=0.5, beta=0.01, gamma=2)
+    found = sum(focal_triplet(positive, negative, alpha=0.5, beta=0.01, gamma=2))
     torch.testing.assert_close(found, by_hand)
     torch.testing.assert_close(
         triplet(positive, negative, alpha=0.5), torch.tensor([0.7, 0.3, 0.0], dtype=torch.float64)
@@ -31,34 +31,53 @@ def test_focal_triplet_is_eq_9_and_10():
     assert mean_of_positive(triplet(positive, negative, alpha=0.5)).item() == pytest.approx((0.7 + 0.3) / 2)
     # The beta term is an absolute bound: nothing below it.
     near = focal_triplet(torch.tensor(0.005), torch.tensor(1.0), alpha=0.5, beta=0.01, gamma=2)
-    assert near.item() == 0
+    assert [term.item() for term in near] == [0, 0]
 
 
 @pytest.mark.parametrize(("detach", "slope"), [(False, 2 * 1.2 * 0.7 + 1.2**2 + 1), (True, 1.2**2 + 1)])
 def test_the_weight_has_a_gradient_unless_detached(detach, slope):
     positive = torch.tensor(0.8, requires_grad=True)
-    focal_triplet(positive, torch.tensor(0.6), alpha=0.5, beta=0.01, gamma=2, detach_weight=detach).backward()
+    sum(focal_triplet(positive, torch.tensor(0.6), alpha=0.5, beta=0.01, gamma=2, detach_weight=detach)).backward()
     assert positive.grad.item() == pytest.approx(slope, rel=1e-5)
 
 
-def plain_branch_loss(embeddings, labels, alpha, beta, gamma):
-    """Eq. 10 in a loop over the triplets of a batch, the mean over those whose loss is not 0."""
-    unit = torch.nn.functional.normalize(embeddings, dim=1)
+def plain_triplets(embeddings, labels, alpha=0.5, beta=0.01, gamma=2, *, squared=False, mining="all"):
+    """Of each triplet of a batch the two terms of eq. 10, with gradients."""
+    unit = embeddings / embeddings.norm(dim=1, keepdim=True)
+
+    def d(i, j):
+        square = ((unit[i] - unit[j]) ** 2).sum()
+        return square if squared else square.sqrt()
+
     found = []
     for a in range(len(labels)):
-        for p in range(len(labels)):
-            for n in range(len(labels)):
-                if p != a and labels[p] == labels[a] != labels[n]:
-                    d_ap, d_an = (unit[a] - unit[p]).norm().item(), (unit[a] - unit[n]).norm().item()
-                    weight = max(d_ap - d_an + 1, 1)
-                    found.append(weight**gamma * max(d_ap - d_an + alpha, 0) + max(d_ap - beta, 0))
-    return sum(found) / sum(loss > 0 for loss in found)
+        positives = [i for i in range(len(labels)) if labels[i] == labels[a] and i != a]
+        negatives = [i for i in range(len(labels)) if labels[i] != labels[a]]
+        if mining == "hard":
+            positives, negatives = [max(positives, key=lambda p: d(a, p))], [min(negatives, key=lambda n: d(a, n))]
+        for p in positives:
+            for n in negatives:
+                zero = embeddings.new_zeros(())
+                weight = torch.maximum(d(a, p) - d(a, n) + 1, zero + 1)
+                separated = weight**gamma * torch.maximum(d(a, p) - d(a, n) + alpha, zero)
+                found.append((separated, torch.maximum(d(a, p) - beta, zero)))
+    return found
+
+
+def mean_of_those_above_0(values):
+    return sum(values) / max(1, sum(value.item() > 0 for value in values))
+
+
+def plain_branch_loss(embeddings, labels, *constants, **options):
+    """Eq. 10, the mean over the triplets whose loss is not 0."""
+    return mean_of_those_above_0([first + second for first, second in plain_triplets(
+        embeddings, labels, *constants, **options)])  # fmt: skip
 
 
 def test_a_batchs_loss_is_a_plain_loop_over_its_triplets():
     torch.manual_seed(0)
     embeddings, labels = torch.randn(7, 5), torch.tensor([0, 0, 1, 1, 1, 2, 2])
-    expected = plain_branch_loss(embeddings, labels, 0.5, 0.01, 2)
+    expected = plain_branch_loss(embeddings, labels, 0.5, 0.01, 2).item()
     assert branch_loss(embeddings, labels, settings_of()).item() == pytest.approx(expected, rel=1e-5)
     unit = torch.nn.functional.normalize(embeddings, dim=1)
     positive, negative, valid = triplet_distances(embeddings, labels, "hard")
@@ -67,19 +86,82 @@ def test_a_batchs_loss_is_a_plain_loop_over_its_triplets():
     assert negative[0].item() == pytest.approx(min((unit[0] - unit[n]).norm().item() for n in range(2, 7)), rel=1e-5)
 
 
+@pytest.mark.parametrize("squared", [False, True])
+@pytest.mark.parametrize(
+    ("overrides", "plain"),
+    [
+        ({"reduction": "positive"}, lambda t: mean_of_those_above_0([first + second for first, second in t])),
+        ({"reduction": "all"}, lambda t: sum(first + second for first, second in t) / len(t)),
+        (
+            {"reduction": "apart"},
+            lambda t: mean_of_those_above_0([f for f, _ in t]) + mean_of_those_above_0([s for _, s in t]),
+        ),
+        ({"absolute": False}, lambda t: mean_of_those_above_0([first for first, _ in t])),
+        ({"absolute": False, "reduction": "all"}, lambda t: sum(first for first, _ in t) / len(t)),
+    ],
+)
+def test_each_reading_of_eq_10_with_its_gradient(overrides, plain, squared):
+    """Most triplets satisfy the margin, so that the means are over different triplets; beta is beyond some pairs."""
+    torch.manual_seed(2)
+    labels = torch.tensor([0, 0, 1, 1, 1, 2, 2])
+    start = 3 * torch.eye(3)[labels] + 1.1 * torch.randn(7, 3)
+    distance = "squared" if squared else "euclidean"
+    settings = settings_of(distance=distance, beta=0.2, **overrides)
+    found, expected = start.clone().requires_grad_(), start.double().requires_grad_()
+    triplets = plain_triplets(expected, labels, 0.5, 0.2, 2, squared=squared)
+    num_positive = [sum(term.item() > 0 for term in terms) for terms in zip(*triplets, strict=True)]
+    assert 0 < num_positive[0] < num_positive[1] < len(triplets)
+    branch_loss(found, labels, settings).backward()
+    loss = plain(triplets)
+    loss.backward()
+    assert branch_loss(start, labels, settings).item() == pytest.approx(loss.item(), rel=1e-4)
+    torch.testing.assert_close(found.grad.double(), expected.grad, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("overrides", [{}, {"focal": False}, {"gamma": 0}, {"alpha": 0.3, "beta": 0.3, "gamma": 3}])
+@pytest.mark.parametrize("mining", ["all", "hard"])
+def test_a_branchs_loss_follows_its_settings_with_its_gradient(overrides, mining):
+    torch.manual_seed(0)
+    start, labels = torch.randn(7, 5), torch.tensor([0, 0, 1, 1, 1, 2, 2])
+    constants = {"alpha": 0.5, "beta": 0.01, "gamma": 2} | {k: v for k, v in overrides.items() if k != "focal"}
+    if "focal" in overrides:
+        constants |= {"beta": torch.inf, "gamma": 0}
+    found, expected = start.clone().requires_grad_(), start.double().requires_grad_()
+    loss = branch_loss(found, labels, settings_of(mining=mining, **overrides))
+    plain = plain_branch_loss(expected, labels, **constants, mining=mining)
+    loss.backward()
+    plain.backward()
+    assert loss.item() == pytest.approx(plain.item(), rel=1e-4)
+    torch.testing.assert_close(found.grad.double(), expected.grad, rtol=1e-3, atol=1e-5)
+
+
+def test_the_pose_loss_is_added_with_its_weight():
+    torch.manual_seed(0)
+    stages = tuple(torch.randn(2, 57, 3, 2) for _ in range(3))
+    wanted, weights = [torch.randn(2, 57, 3, 2) for _ in range(3)], torch.randint(0, 2, (2, 57, 3, 2)).float()
+    labels, settings = torch.tensor([0, 1]), settings_of("pose", pose_loss_weight=0.25)
+    embeddings = {"plenary": torch.randn(2, 6)}
+    output = Output(embeddings, torch.randn(2, 3), {}, embeddings, stages)
+    found = losses(output, Batch(labels, labels[:, None][:, :0], 2, (wanted, weights)), settings)
+    asked = sum((weights * (s - w) ** 2).sum().item() for s, w in zip(stages, wanted, strict=True)) / 2
+    assert list(found) == ["loss", "identity_loss", "pose_loss"]
+    assert found["pose_loss"].item() == pytest.approx(0.25 * asked, rel=1e-5)
+    assert found["loss"].item() == pytest.approx(0.25 * asked + found["identity_loss"].item(), rel=1e-5)
+
+
 def test_losses_are_the_sum_of_eq_11():
     torch.manual_seed(0)
     labels, settings = torch.tensor([0, 0, 1, 1, 2]), settings_of(demo=False)
     embeddings = {"plenary": torch.randn(5, 6), "head": torch.randn(5, 3), "upper_arm": torch.randn(5, 3)}
     identity_logits, hat, sleeves = torch.randn(5, 3), torch.randn(5, 2), torch.randn(5, 2)
-    output = Output(embeddings, identity_logits, {"hat": hat, "sleeves": sleeves})
+    output = Output(embeddings, identity_logits, {"hat": hat, "sleeves": sleeves}, embeddings)
     attributes = torch.tensor([[0, 1], [0, 1], [1, UNLABELLED], [1, UNLABELLED], [0, 0]])
     identity = -sum(identity_logits.log_softmax(1)[i, label] for i, label in enumerate(labels)).item() / 5
     attribute = 0.0
     for logits, own in ((hat, attributes[:, 0]), (sleeves, attributes[:, 1])):
         known = [i for i in range(5) if own[i] != UNLABELLED]
         attribute -= sum(logits.log_softmax(1)[i, own[i]].item() for i in known) / len(known)
-    triplets = sum(plain_branch_loss(embedding, labels, 0.5, 0.01, 2) for embedding in embeddings.values())
+    triplets = sum(plain_branch_loss(embedding, labels, 0.5, 0.01, 2).item() for embedding in embeddings.values())
 
     third = losses(output, Batch(labels, attributes, phase=3), settings)
     assert list(third) == ["loss", "identity_loss", "attribute_loss", "triplet_loss"]

@@ -32,9 +32,11 @@ PLENARY = "plenary"
 class Output(NamedTuple):
     """What the losses read."""
 
-    embeddings: dict[str, Tensor]  # branch -> (B, size)
+    embeddings: dict[str, Tensor]  # branch -> (B, size), before a neck
     identity_logits: Tensor  # (B, num_identities)
     attribute_logits: dict[str, Tensor]  # task -> (B, values)
+    compared: dict[str, Tensor]  # what is compared at test time: the embeddings, the plenary one behind its neck
+    pose_stages: tuple[Tensor, ...] = ()  # of each stage of the pose resolve net (B, 57, h, w), before its CPB
 
 
 class Baseline(nn.Module):
@@ -50,8 +52,9 @@ class Baseline(nn.Module):
         self.identity_classifier = nn.Linear(channels, num_identities)
 
     def forward(self, images: Tensor) -> Output:
-        feature = self.neck(self.backbone(images).mean((2, 3)))
-        return Output({PLENARY: feature}, self.identity_classifier(feature), {})
+        feature = self.backbone(images).mean((2, 3))
+        compared = self.neck(feature)
+        return Output({PLENARY: feature}, self.identity_classifier(compared), {}, {PLENARY: compared})
 
     def embed(self, images: Tensor) -> Tensor:
         """The feature that is compared at test time: (B, D), L2-normalised."""
@@ -63,12 +66,14 @@ class FGSAM(nn.Module):
 
     num_values: attribute task -> how many values it has; empty to do without attributes. The backbone has no
     pretrained weights here: it gets those of the phase before (see phases.py).
+
+    pose_images, (B', 3, h, w): the images of which `pose_stages` are given, in place of `images`.
     """
 
     def __init__(self, num_identities: int, num_values: Mapping[str, int], settings: Settings, *, phase: int):
         super().__init__()
         self.backbone = backbones.build_resnet(settings.backbone, last_stride=settings.last_stride, pretrained="none")
-        self.pose_net = PoseNet(settings, cpb=settings.cpb)
+        self.pose_net = PoseNet(settings, cpb=settings.cpb, frozen=not settings.pose_trained)
         channels = self.backbone.channels[-1]
         # Eq. 6-8, which print neither scale nor shift.
         self.backbone_norm = nn.BatchNorm2d(channels, affine=False)
@@ -76,7 +81,8 @@ class FGSAM(nn.Module):
         self.fields_norm = nn.BatchNorm2d(NUM_FIELDS, affine=False)
         self.backbone_sketch = CountSketch(channels, settings.bilinear_size, seed=0)
 
-        parts = PARTS if phase == 3 else ()
+        self.unit_branches, self.pool_first = settings.unit_branches, settings.pose_pooling == "before_norm"
+        parts = parts_of(num_values, settings) if phase == 3 else ()
         all_channels = list(range(NUM_CHANNELS))
         self.branches = nn.ModuleDict({PLENARY: Branch(all_channels, settings.plenary_size, settings, seed=1)})
         for seed, part in enumerate(parts, start=2):
@@ -87,19 +93,28 @@ class FGSAM(nn.Module):
         size = settings.part_size if parts else settings.plenary_size
         self.attribute_classifiers = nn.ModuleDict({task: nn.Linear(size, count) for task, count in num_values.items()})
 
-    def forward(self, images: Tensor) -> Output:
+    def forward(self, images: Tensor, pose_images: Tensor | None = None) -> Output:
         feature_map = self.backbone_norm(self.backbone(images).float())
         sketch = self.backbone_sketch(feature_map)
-        maps, fields = self.pose_maps(images).split([NUM_MAPS, NUM_FIELDS], dim=1)
-        pose = torch.cat([self.maps_norm(maps), self.fields_norm(fields)], dim=1)
-        pose = functional.adaptive_avg_pool2d(pose, feature_map.shape[2:])  # one position for each of the backbone's
+        stages, parsed = self.pose_net.both(images)
+        pose = self.normalised_pose(parsed[-1].float(), feature_map.shape[2:])
         embeddings = {name: branch(pose, sketch) for name, branch in self.branches.items()}
-        embeddings[PLENARY] = self.neck(embeddings[PLENARY])
+        compared = embeddings | {PLENARY: self.neck(embeddings[PLENARY])}
         attribute_logits = {
-            task: classifier(embeddings[self.branch_of[task]])
-            for task, classifier in self.attribute_classifiers.items()
+            task: classifier(compared[self.branch_of[task]]) for task, classifier in self.attribute_classifiers.items()
         }
-        return Output(embeddings, self.identity_classifier(embeddings[PLENARY]), attribute_logits)
+        stages = stages if pose_images is None else self.pose_net.both(pose_images)[0]
+        return Output(
+            embeddings, self.identity_classifier(compared[PLENARY]), attribute_logits, compared, tuple(stages)
+        )
+
+    def normalised_pose(self, maps: Tensor, cells: torch.Size) -> Tensor:
+        """Eq. 7-8, and one position for each of the backbone's cells: (B, 57, h, w) -> (B, 57, H, W)."""
+        if self.pool_first:
+            maps = functional.adaptive_avg_pool2d(maps, cells)
+        maps, fields = maps.split([NUM_MAPS, NUM_FIELDS], dim=1)
+        pose = torch.cat([self.maps_norm(maps), self.fields_norm(fields)], dim=1)
+        return pose if self.pool_first else functional.adaptive_avg_pool2d(pose, cells)
 
     def pose_maps(self, images: Tensor) -> Tensor:
         """The pose resolve net's last stage, (B, 57, height / 8, width / 8)."""
@@ -107,7 +122,7 @@ class FGSAM(nn.Module):
 
     def embed(self, images: Tensor) -> Tensor:
         """The feature that is compared at test time: (B, D), L2-normalised."""
-        return side_by_side(self(images))
+        return side_by_side(self(images), unit_branches=self.unit_branches)
 
 
 class Branch(nn.Module):
@@ -120,19 +135,31 @@ class Branch(nn.Module):
         self.integrate = nn.Conv2d(len(channels), len(channels), kernel_size=1)
         self.sketch = CountSketch(len(channels), settings.bilinear_size, seed=seed)
         self.embedding = nn.Conv2d(settings.bilinear_size, size, kernel_size=1)
+        # Unit variance in place of unit length is what the convolution's initialisation expects.
+        self.scale = settings.bilinear_size**0.5 if settings.bilinear_scale == "unit_variance" else 1.0
 
     def forward(self, pose: Tensor, backbone_sketch: Tensor) -> Tensor:
         """pose: (B, 57, H, W); backbone_sketch: (B, H * W, D // 2 + 1) -> (B, size)."""
         own = self.sketch(self.integrate(pose[:, self.channels]))
         pooled = normalise_bilinear(compact_bilinear(backbone_sketch, own, self.sketch.dimension))
-        # Unit variance in place of unit length: what the convolution's initialisation expects.
-        pooled = pooled * self.sketch.dimension**0.5
-        return self.embedding(pooled[:, :, None, None]).flatten(1)
+        return self.embedding(self.scale * pooled[:, :, None, None]).flatten(1)
 
 
-def side_by_side(output: Output) -> Tensor:
-    """All branches' embeddings in one vector, plenary first, L2-normalised: (B, D)."""
-    return functional.normalize(torch.cat(list(output.embeddings.values()), dim=1).float(), dim=1)
+def parts_of(num_values: Mapping[str, int], settings: Settings) -> tuple[str, ...]:
+    """The parts that have a branch in phase 3."""
+    if not settings.parts:
+        return ()
+    with_task = {PART_OF_TASK[task] for task in num_values}
+    return PARTS if settings.taskless_branches else tuple(part for part in PARTS if part in with_task)
+
+
+def side_by_side(output: Output, *, unit_branches: bool = False) -> Tensor:
+    """What all branches compare in one vector, plenary first, L2-normalised: (B, D). unit_branches: each branch's own
+    is L2-normalised first, so that all count alike."""
+    features = [feature.float() for feature in output.compared.values()]
+    if unit_branches:
+        features = [functional.normalize(feature, dim=1) for feature in features]
+    return functional.normalize(torch.cat(features, dim=1), dim=1)
 
 
 def network_of_phase(

@@ -14,6 +14,7 @@ from common.errors import UserError
 from common.runs import Run, checkpoints
 
 from .model import PLENARY
+from .pose_net import PoseNet
 from .settings import PoseSettings, Settings
 
 # The modules that a phase hands to the next (Sec. III-B: "the corresponding layers"). Not the identity classifier of
@@ -79,8 +80,11 @@ def previous_file(run: Run, phase: int) -> Path:
     settings: Settings = run.settings
     if settings.phase == "all":
         return phase_file(run.directory, phase - 1)
-    if settings.start_from != "auto":
+    if settings.start_from.endswith(".pth"):
         return Path(settings.start_from).expanduser()
+    if settings.start_from != "auto":
+        name = f"{run.dataset.name}-{run.dataset.kind}-{settings.start_from}-s{run.seed}"
+        return phase_file(run.directory.with_name(name), phase - 1)
     directory = run.directory.with_name(run.directory.name.replace(f"+phase={phase}", f"+phase={phase - 1}"))
     return phase_file(directory, phase - 1)
 
@@ -96,16 +100,19 @@ def hand_on(run: Run, phase: int, model: nn.Module) -> None:
         f"train it first (--set phase={phase - 1}), name its file (--set start_from=FILE), or train all phases in one "
         "run (--set phase=all)"
     )
+    label = run.settings.start_from
+    if run.settings.phase != "all" and label != "auto" and not label.endswith(".pth"):
+        advice = f"train the run {label} of the same data set and seed first"
     state = read_phase(previous_file(run, phase), phase_identity(run, phase - 1), advice)
     for module in HANDED_ON[phase - 1]:
         own = {name.removeprefix(f"{module}."): value for name, value in state.items() if name.startswith(f"{module}.")}
         model.get_submodule(module).load_state_dict(own)
 
 
-def load_pose_net(model: nn.Module, file: Path, paper: str, settings: PoseSettings) -> None:
-    """Load phase 0's weights into the pose resolve net of phase 2, whose channel parse blocks stay as initialised."""
+def load_pose_net(net: PoseNet, file: Path, paper: str, settings: PoseSettings) -> None:
+    """Load phase 0's weights into a pose resolve net, whose channel parse blocks stay as initialised."""
     advice = "name another file of phase 0, or let it be trained (--set pose_weights=auto)"
     state = read_phase(file, pose_identity(paper, settings), advice)
     for name in ("front", "adaptor", "stages"):
         own = {key.removeprefix(f"{name}."): value for key, value in state.items() if key.startswith(f"{name}.")}
-        model.pose_net.get_submodule(name).load_state_dict(own)
+        net.get_submodule(name).load_state_dict(own)

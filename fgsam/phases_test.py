@@ -3,6 +3,7 @@
 import json
 import shutil
 import threading
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -16,7 +17,9 @@ from common.runs.settings import settings_hash
 from . import predict_attributes, pretrain_pose, train
 from .count_attributes import main as count_attributes
 from .evaluate import load_run, network_of
-from .figures import fig6
+from .figures import carried, fig6
+from .model_test import settings_of
+from .phases import previous_file
 from .settings import Settings
 from .skeleton import PARTS
 
@@ -62,6 +65,11 @@ def test_one_command_trains_all_phases(whole, place):
         {"attribute_loss"},
         {"attribute_loss", "triplet_loss"},
     ]
+    joints = record["scores"]["joints"]
+    assert set(joints) == {"phase0", "phase2", "phase3", "growth", "mean_joints"}
+    assert ["joint_distance" in entry for entry in record["log"]] == [False, False, True, True, True]
+    assert (joints["phase2"], joints["phase3"]) == tuple(record["log"][i]["joint_distance"] for i in (3, 4))
+    assert joints["growth"] == joints["phase3"] / joints["phase0"]
     found = record["scores"]["attributes"]
     assert 1 <= len(found) <= 12 and all(0 <= task["accuracy"] <= 1 for task in found.values())
     assert list((kept(place) / "pose_nets").glob("*/pose_net.pth"))
@@ -106,6 +114,24 @@ def test_each_phase_by_itself_gives_what_the_chain_gives(place, whole):
     assert all(torch.equal(alone["model"][name], chained["model"][name]) for name in alone["model"])
 
 
+def test_a_phase_starts_from_the_run_or_file_that_is_named(tmp_path):
+    def file(start_from, phase=3):
+        dataset = SimpleNamespace(name="market1501", kind="demo")
+        directory = tmp_path / f"market1501-demo-lram+phase={phase}-s2"
+        settings = settings_of(phase=phase, start_from=start_from)
+        return previous_file(SimpleNamespace(settings=settings, dataset=dataset, directory=directory, seed=2), phase)
+
+    assert file("auto") == tmp_path / "market1501-demo-lram+phase=2-s2" / "phase2.pth"
+    assert file("full") == tmp_path / "market1501-demo-full-s2" / "phase2.pth"
+    assert file("base+phase=1", 2) == tmp_path / "market1501-demo-base+phase=1-s2" / "phase1.pth"
+    assert str(file("elsewhere/phase2.pth")) == "elsewhere/phase2.pth"
+
+
+def test_phase_0_has_the_runs_seed(whole):
+    run = load_run(whole, "cpu").run
+    assert [pretrain_pose.pose_run_for(replace(run, seed=seed)).seed for seed in (0, 3)] == [0, 3]
+
+
 def refusal(capsys, place, *settings, run="refused", **options):
     shutil.rmtree(place / run, ignore_errors=True)
     with pytest.raises(SystemExit) as stopped:
@@ -122,6 +148,8 @@ def test_wrong_files_are_refused_with_the_reason(place, whole, capsys):
     assert "another dataset: market1501, but dukemtmcreid is needed" in said
     assert "another cpb: True, but False" in refusal(capsys, place, "phase=3", f"start_from={second}", variant="no_cpb")
     assert "phase1.pth does not exist: train it first (--set phase=1)" in refusal(capsys, place, "phase=2")
+    said = refusal(capsys, place, "phase=3", "start_from=lram")
+    assert "phase2.pth does not exist: train the run lram of the same data set and seed first" in said
     damaged = place / "damaged.pth"
     damaged.write_bytes(first.read_bytes()[:1000])
     assert "is damaged or no checkpoint" in refusal(capsys, place, "phase=2", f"start_from={damaged}")
@@ -202,3 +230,7 @@ def test_fig_6_has_a_map_for_each_part(whole, tmp_path):
     assert [row[0] for row in data["table"]["rows"]] == list(data["maps"])
     assert (tmp_path / "fig6.png").stat().st_size < 300_000
     json.dumps(data)
+    base = SimpleNamespace(model=None, run=SimpleNamespace(directory="base"))
+    for figure in (fig6, carried):
+        with pytest.raises(UserError, match="base has no pose resolve net"):
+            figure({"base": base}, tmp_path / "none.png")

@@ -26,11 +26,13 @@ class PoseNet(nn.Module):
 
     settings: pose_width_factor scales the hidden channels; pose_batch_norm puts batch norm after each 3x3 and 7x7
     convolution (neither VGG-19 nor Cao et al. have it; meant for training from scratch). cpb: with channel parse
-    blocks, as from phase 2 on; pretrained: the VGG-19 front's weights, `imagenet` or `none`.
+    blocks, as from phase 2 on; frozen: all but these are never trained; pretrained: the VGG-19 front's weights,
+    `imagenet` or `none`.
     """
 
-    def __init__(self, settings: PoseSettings, *, cpb: bool, pretrained: str = "none"):
+    def __init__(self, settings: PoseSettings, *, cpb: bool, frozen: bool = False, pretrained: str = "none"):
         super().__init__()
+        self.frozen = frozen
         width, batch_norm = settings.pose_width_factor, settings.pose_batch_norm
         features, hidden, wide = (round(width * channels) for channels in (_FEATURES, _HIDDEN, _WIDE))
         self.front = _vgg_front(width, batch_norm)
@@ -54,14 +56,33 @@ class PoseNet(nn.Module):
         self.parse = nn.ModuleList(
             ChannelParseBlock(NUM_CHANNELS, _CPB_REDUCTION) if cpb else nn.Identity() for _ in self.stages
         )
+        for part in self.phase_0_parts():
+            part.requires_grad_(not frozen)
+
+    def phase_0_parts(self) -> list[nn.Module]:
+        """What phase 0 trains: all but the channel parse blocks."""
+        return [self.front, self.adaptor, self.stages]
+
+    def train(self, mode: bool = True) -> "PoseNet":
+        """Frozen parts stay in evaluation mode: their batch norms keep their statistics."""
+        super().train(mode)
+        for part in self.phase_0_parts():
+            part.train(mode and not self.frozen)
+        return self
 
     def forward(self, images: Tensor) -> list[Tensor]:
+        return self.both(images)[1]
+
+    def both(self, images: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """The stages' outputs before and after their channel parse blocks."""
         features = self.adaptor(self.front(images))
-        outputs: list[Tensor] = []
+        stages: list[Tensor] = []
+        parsed: list[Tensor] = []
         for stage, parse in zip(self.stages, self.parse, strict=True):
-            inputs = torch.cat([features, outputs[-1]], dim=1) if outputs else features
-            outputs.append(parse(torch.cat([stage["maps"](inputs), stage["fields"](inputs)], dim=1)))
-        return outputs
+            inputs = torch.cat([features, parsed[-1]], dim=1) if parsed else features
+            stages.append(torch.cat([stage["maps"](inputs), stage["fields"](inputs)], dim=1))
+            parsed.append(parse(stages[-1]))
+        return stages, parsed
 
 
 class ChannelParseBlock(nn.Module):
@@ -71,13 +92,14 @@ class ChannelParseBlock(nn.Module):
         super().__init__()
         self.squeeze = nn.Conv2d(channels, channels // reduction, kernel_size=1)
         self.excite = nn.Conv2d(channels // reduction, channels, kernel_size=1)
+        self.gates = nn.Identity()  # where the weights are watched
         # Weights start near 0.95: the blocks are added to a net that was trained without them.
         nn.init.constant_(self.excite.bias, 3.0)
 
     def weights(self, x: Tensor) -> Tensor:
         """(B, C, h, w) -> (B, C, 1, 1), each in (0, 1)."""
         squeezed = self.squeeze(x.mean((2, 3), keepdim=True))
-        return torch.sigmoid(self.excite(torch.relu(squeezed)))
+        return self.gates(torch.sigmoid(self.excite(torch.relu(squeezed))))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, h, w) -> (B, C, h, w)."""

@@ -30,10 +30,14 @@ def prepared(images: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def predict_joints(model: PoseNet, people: PoseImages, run: Run) -> tuple[Tensor, Tensor]:
-    """The predicted joints (N, 17, 2) of each image's person, and the true ones (N, 17, 3)."""
+def predict_joints(
+    model: PoseNet, people: PoseImages, run: Run, chosen: np.ndarray | None = None
+) -> tuple[Tensor, Tensor]:
+    """The predicted joints (N, 17, 2) of each image's person, and the true ones (N, 17, 3). chosen: positions of the
+    images, by default all."""
     predicted, true = [], []
-    for indices in np.array_split(np.arange(len(people)), -(-len(people) // 128)):
+    chosen = np.arange(len(people)) if chosen is None else chosen
+    for indices in np.array_split(chosen, -(-len(chosen) // 128)):
         batch = people.batch(indices)
         with run.autocast():
             maps = model(prepared(run.to_device(batch.images)))[-1]

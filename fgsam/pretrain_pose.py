@@ -58,13 +58,13 @@ def pose_run(
 def pose_run_for(run: Run) -> Run:
     """The run of phase 0 that a training run builds on. UserError where its data set is not found.
 
-    Its data set is `pose_dataset`, beside the run's own or generated at the same size.
+    Its data set is `pose_dataset`, beside the run's own or generated at the same size; its seed is the run's.
     """
     settings = program_settings(run.settings)
     root = run.dataset.folder.parent if run.dataset.kind not in ("demo", "full") else None
     with distributed.main_process_first():  # it may have to generate the data
         dataset = datasets.open_dataset(settings.pose_dataset, root, size=run.dataset.kind)
-    return pose_run(run.paper, settings, dataset, 0, run.device)
+    return pose_run(run.paper, settings, dataset, run.seed, run.device)
 
 
 def pose_file(run: Run) -> Path:

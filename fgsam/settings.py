@@ -51,11 +51,19 @@ class Settings(PoseSettings):
     bnneck: bool
     attributes: bool
     cpb: bool
+    parts: bool
+    taskless_branches: bool
+    unit_branches: bool
+    pose_pooling: Literal["after_norm", "before_norm"]
+    bilinear_scale: Literal["unit_variance", "unit_length"]
     bilinear_size: Positive
     plenary_size: Positive
     part_size: Positive
 
     focal: bool
+    absolute: bool
+    distance: Literal["euclidean", "squared"]
+    reduction: Literal["positive", "all", "apart"]
     alpha: Rate
     beta: Rate
     gamma: Rate
@@ -71,11 +79,19 @@ class Settings(PoseSettings):
     weight_decay: Rate
 
     pose_weights: str
+    pose_trained: bool
+    pose_rate: Rate
+    pose_loss: Literal["none", "joints", "maps"]
+    pose_loss_weight: Rate
 
     @model_validator(mode="after")
     def _consistent(self) -> "Settings":
         if self.phase != "all" and self.phase > self.last_phase:
             raise ValueError(f"phase is {self.phase}, but this variant ends with phase {self.last_phase}")
+        if not self.pose_trained and self.pose_loss != "none":
+            raise ValueError("pose_loss trains the pose resolve net, but pose_trained is false")
+        if self.pose_weights == "none" and self.pose_loss == "maps":
+            raise ValueError("pose_loss: maps compares with phase 0's maps, but pose_weights is none")
         if self.num_epochs is None:
             object.__setattr__(self, "num_epochs", sum(self.phase_epochs[phase - 1] for phase in self.phases))
         return self

@@ -20,16 +20,17 @@ def activation_maps(
 ) -> dict[int, Tensor]:
     """{stage: (B, h, w)} of the classes `labels`, (B,), in evaluation mode; size: (h, w).
 
-    Negative evidence is 0, and so is what no region covers. Where regions overlap, the larger value counts.
+    0 is the least value in any of a stage's regions, and what no region covers. Where regions overlap, the larger value
+    counts. So a map is blank only if it is constant, also where all evidence is against the class.
     """
     maps, used_boxes = model.region_maps(images, boxes)
     found = {}
     for stage in model.feature_stages:
         weights = channel_weights(model.embeddings[str(stage)], labels)  # (B, R * C)
         parts = weights.chunk(len(maps[stage]), dim=1)
-        regions = [
-            (part[:, :, None, None] * x.float()).sum(1).relu() for part, x in zip(parts, maps[stage], strict=True)
-        ]
+        regions = [(part[:, :, None, None] * x.float()).sum(1) for part, x in zip(parts, maps[stage], strict=True)]
+        least = torch.stack([x.amin((1, 2)) for x in regions]).amin(0)
+        regions = [x - least[:, None, None] for x in regions]
         own_boxes = used_boxes.get(stage)
         if len(regions) == 1 and own_boxes is None:
             found[stage] = functional.interpolate(regions[0][:, None], size, mode="bilinear").squeeze(1)

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from . import choose_weights
 from .choose_weights import climb
 from .data import SearchImages
 from .evaluate import load_run
+from .scores import search_features
 from .settings import Settings
 from .train import augmented, main
 
@@ -92,6 +94,18 @@ def test_occlusion_is_the_same_every_time_and_of_about_half_of_the_images(datase
     assert filled.abs().max() < 0.02  # the mean colour
 
 
+def test_queries_and_gallery_are_occluded_and_otherwise_shown_as_they_are(dataset):
+    settings = SimpleNamespace(height=64, width=32, cache=False, pose_boxes=False)
+    run, search = SimpleNamespace(settings=settings, dataset=dataset), dataset.searches[0]
+    embed = lambda images, boxes: images.float().mean((2, 3))[:, None]  # noqa: E731
+    plain = search_features(embed, run, search)
+    occluded = search_features(embed, run, search, occlusion_probability=0.5)
+    for subset, whole, erased in zip((search.query, search.gallery), plain, occluded, strict=True):
+        pixels = ImageStore(subset, 64, 32, cache=False).gather(np.arange(len(subset)))
+        torch.testing.assert_close(whole[:, 0].cpu(), pixels.float().mean((2, 3)))
+        assert 0.2 < (erased != whole).any(2).float().mean() < 0.8
+
+
 def test_weights_are_chosen_on_the_identities_held_out(dataset, tmp_path, capsys):
     run = tmp_path / "run"
     words = ["--demo", "--data-root", str(dataset.folder.parent), "--device", "cpu", "--run-dir", str(run)]
@@ -100,6 +114,7 @@ def test_weights_are_chosen_on_the_identities_held_out(dataset, tmp_path, capsys
     chosen = json.loads((run / "feature_weights.json").read_text())
     assert len(chosen["feature_weights"]) == 4 and 0 <= chosen["validation_mAP"] <= 1
     assert "--feature-weights" in capsys.readouterr().out
+    assert chosen["stage_loss_weight"] == 0.5
     assert load_run(run, "cpu", [0.1, 0.2, 0.3, 0.4]).model.feature_weights == [0.1, 0.2, 0.3, 0.4]
     with pytest.raises(UserError, match="--feature-weights: weights of 0 or more"):
         load_run(run, "cpu", [0.1, -0.2, 0.3, 0.4])
@@ -108,6 +123,22 @@ def test_weights_are_chosen_on_the_identities_held_out(dataset, tmp_path, capsys
     assert list(scores["stage_weight"]["stage1"]) == [*(f"0_{tenth}" for tenth in range(1, 10)), "1_0"]
     assert scores["stage_weight"]["stage2"]["0_5"]["mAP"] == pytest.approx(scores["mAP"])  # its own setting
     assert scores["occluded"]["num_valid_queries"] == scores["num_valid_queries"]
+    for name in ("mAP", "rank1"):
+        assert scores["decline"][name] == pytest.approx(scores["occluded"][name] - scores[name])
+
+
+def test_of_several_runs_the_one_with_the_largest_validation_map_is_chosen(monkeypatch, capsys):
+    values = {"a": (0.3, 0.61), "b": (0.5, 0.64), "c": (0.7, 0.63)}
+
+    def chosen(directory, device):
+        lam, mAP = values[directory.name]
+        return {"feature_weights": [lam, 0.5, 0.7, 0.8], "stage_loss_weight": lam, "validation_mAP": mAP}
+
+    monkeypatch.setattr(choose_weights, "chosen_weights", chosen)
+    choose_weights.main(["a", "b", "c"])
+    printed = capsys.readouterr().out
+    assert "mAP 61.0% on held-out identities with lambda = 0.3" in printed
+    assert "evaluate b --feature-weights 0.5 0.5 0.7 0.8" in printed.splitlines()[-1]
 
 
 def test_weights_need_identities_held_out_of_the_run(dataset, tmp_path, capsys):

@@ -4,8 +4,8 @@
 from dataclasses import replace
 from pathlib import Path
 
+from common import evaluation
 from common.errors import UserError
-from common.evaluation import LoadedRun
 from common.evaluation.report import evaluate_main
 from common.runs import Run, reopen_run
 
@@ -14,7 +14,7 @@ from .settings import Settings
 from .train import embedder
 
 
-def network_of(run: Run, feature_weights: list[float] | None = None) -> LoadedRun:
+def network_of(run: Run, feature_weights: list[float] | None = None) -> evaluation.LoadedRun:
     """The network of a run as it is built, from no pretrained weights, with its own lambda^F or these four.
 
     UserError: a weight is negative.
@@ -24,10 +24,10 @@ def network_of(run: Run, feature_weights: list[float] | None = None) -> LoadedRu
     settings = replace(run.settings, pretrained="none", feature_weights=feature_weights or run.settings.feature_weights)
     subset, _ = run.dataset.hold_out(settings.validation_identities)
     model = MGRe(subset.num_identities, settings)
-    return LoadedRun(run, model, embedder(model, run))
+    return evaluation.LoadedRun(run, model, embedder(model, run))
 
 
-def load_run(directory: Path, device: str = "auto", feature_weights: list[float] | None = None) -> LoadedRun:
+def load_run(directory: Path, device: str = "auto", feature_weights: list[float] | None = None) -> evaluation.LoadedRun:
     """The network of a run directory's last checkpoint. Raises UserError where there is none."""
     return network_of(reopen_run(__package__, Settings, directory, device), feature_weights).restored()
 

@@ -7,12 +7,15 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from common import evaluation
 from common.datasets.poses import read_joints
-from common.evaluation import LoadedRun
+from common.evaluation.carried import carried_figure
 from common.evaluation.figures import random_images
+from common.images import ImageStore
 
 from .activation import activation_maps
-from .regions import REGIONS, intersection_over_union, positions_of, prior_boxes, target_boxes
+from .activity import carriers_of, predicted_boxes, region_overlaps
+from .regions import REGIONS, margins_of, mean_boxes, positions_of, prior_boxes, target_boxes
 from .train import prepared
 
 SIZE = (192, 96)  # of an image in the figures, height and width in pixels
@@ -20,47 +23,67 @@ COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7")  # of a stage's regions, 
 
 
 @torch.inference_mode()
-def regions(runs: dict[str, LoadedRun], file: Path) -> dict:
+def regions(runs: dict[str, evaluation.LoadedRun], file: Path) -> dict:
     """Predicted regions of identities never trained on: Table 1's, where training begins, beside those of each stage.
 
-    `boxes`: (n, 7, 4) in parts of the image; `mean_iou`: with the boxes around the joints, before and after training.
+    `boxes`: (n, 7, 4) in parts of the image; `mean_iou`: of each region, over all query images, see `query_overlaps`.
     """
     (loaded,) = runs.values()
     run = loaded.run
     shown = random_images(run, run.dataset.query)
-    located = loaded.model.locate(prepared(run.to_device(shown.pixels)))
     priors = prior_boxes().expand(len(shown.pixels), -1, -1)
-    predicted = priors.clone()
-    for stage, boxes in located.items():
-        predicted[:, positions_of(stage)] = boxes.float().cpu()
+    predicted = _all_boxes(loaded, shown.pixels)
     own = [range(len(REGIONS))[positions_of(stage)] for stage in (1, 2, 3)]
     columns = [(boxes, positions) for boxes in (priors, predicted) for positions in own]
     _box_sheet(shown.pixels, columns).quantize(128).save(file, optimize=True)
 
-    true, known = target_boxes(read_joints(run.dataset, shown.subset)[shown.positions])
-    overlaps = {
-        name: ((intersection_over_union(boxes, true) * known).sum(0) / known.sum(0)).tolist()
-        for name, boxes in (("before", priors), ("after", predicted))
-    }
+    overlaps = query_overlaps(loaded)
     names = [region.name for region in REGIONS]
-    rows = [
-        [name, f"{before:.3f}", f"{after:.3f}"]
-        for name, before, after in zip(names, overlaps["before"], overlaps["after"], strict=True)
-    ]
+    rows = [[name, *(f"{values[place]:.3f}" for values in overlaps.values())] for place, name in enumerate(names)]
+    rows.append(["mean", *(f"{sum(values) / len(values):.3f}" for values in overlaps.values())])
     return {
         "images": shown.names,
         "regions": names,
         "boxes": np.round(predicted.numpy().astype(float), 3).tolist(),
         "mean_iou": {name: np.round(values, 3).tolist() for name, values in overlaps.items()},
         "table": {
-            "headers": ["Region", "mean IoU with the boxes around the joints, before training", "after training"],
+            "headers": ["Region", "mean IoU before training", "of the mean boxes", "after training"],
             "rows": rows,
         },
     }
 
 
+def query_overlaps(loaded: evaluation.LoadedRun) -> dict[str, list[float]]:
+    """Mean IoU of each region with the boxes around the joints, over the query images: `before` training (Table 1's
+    boxes), of the training images' `mean` boxes and `after` training."""
+    run, settings = loaded.run, loaded.run.settings
+    subset, _ = run.dataset.hold_out(settings.validation_identities)
+    mean = mean_boxes(*target_boxes(read_joints(run.dataset, subset), margins_of(settings)))
+    query = run.dataset.query
+    true, known = target_boxes(read_joints(run.dataset, query), margins_of(settings))
+    store = ImageStore(query, settings.height, settings.width, cache=settings.cache)
+    parts = np.array_split(np.arange(len(query)), -(-len(query) // 64))
+    after = torch.cat([_all_boxes(loaded, store.gather(part)) for part in parts])
+    compared = {"before": prior_boxes().expand_as(true), "mean": mean.expand_as(true), "after": after}
+    return {name: region_overlaps(boxes, true, known) for name, boxes in compared.items()}
+
+
+def _all_boxes(loaded: evaluation.LoadedRun, images: Tensor) -> Tensor:
+    """(n, 3, H, W) uint8 -> (n, 7, 4), predicted; Table 1's where a stage does not locate."""
+    boxes = prior_boxes().repeat(len(images), 1, 1)
+    for stage, found in predicted_boxes(loaded.model, prepared(loaded.run.to_device(images))).items():
+        boxes[:, positions_of(stage)] = found
+    return boxes
+
+
+def carried(runs: dict[str, evaluation.LoadedRun], file: Path) -> dict:
+    """What each stage carries: the test scores with its feature, or its boxes, replaced."""
+    (loaded,) = runs.values()
+    return carried_figure(loaded, carriers_of(loaded.model), file)
+
+
 @torch.inference_mode()
-def fig4(runs: dict[str, LoadedRun], file: Path) -> dict:
+def fig4(runs: dict[str, evaluation.LoadedRun], file: Path) -> dict:
     """Class activation maps of training images: MGRe's of each stage and of all together, and the base model's.
 
     The fused map is the mean of the four, each stretched to [0, 1] before. The maps, which are as large as the figure,

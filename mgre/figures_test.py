@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -12,7 +13,7 @@ from common.runs import Program, Run
 from common.runs.settings import load_settings
 
 from . import figures, latency
-from .activation import channel_weights, paste
+from .activation import activation_maps, channel_weights, paste
 from .evaluate import network_of
 from .model import Embedding
 from .settings import Settings
@@ -30,6 +31,17 @@ def test_channel_weights_are_what_a_channel_adds_to_the_logit(out_features):
     pooled = [x.mean((2, 3)) + x.amax((2, 3)) for x in (first, second)]
     weights = channel_weights(embedding, labels)
     torch.testing.assert_close(logits[0] - logits[1], (weights * (pooled[0] - pooled[1])).sum())
+
+
+@pytest.mark.parametrize("variant", ["full", "baseline"])
+def test_no_map_is_blank_where_all_evidence_is_against_the_class(untrained, variant):
+    model = untrained(variant).model
+    for embedding in model.embeddings.values():
+        torch.nn.init.constant_(embedding.classifier.weight, -1.0)
+    with torch.no_grad():
+        maps = activation_maps(model, torch.randn(2, 3, 128, 64), torch.tensor([0, 1]), (32, 16))
+    for found in maps.values():
+        assert (found.amin((1, 2)) >= 0).all() and (found.amax((1, 2)) > found.amin((1, 2))).all()
 
 
 def test_paste_fills_the_box_and_nothing_else():
@@ -60,7 +72,9 @@ def test_figures_are_small_and_their_data_are_returned(untrained, tmp_path):
     data = figures.regions({"MGRe": untrained("full")}, tmp_path / "regions.png")
     assert data["mean_iou"]["before"] == data["mean_iou"]["after"]  # the untrained network predicts Table 1's boxes
     assert len(data["boxes"]) == len(data["images"]) == 6
-    assert [row[0] for row in data["table"]["rows"]] == data["regions"]
+    assert [row[0] for row in data["table"]["rows"]] == [*data["regions"], "mean"]
+    after = data["mean_iou"]["after"]
+    assert data["table"]["rows"][-1][-1] == f"{np.mean(after):.3f}" and data["mean_iou"]["mean"] != after
     data = figures.fig4({"MGRe": untrained("full"), "base model": untrained("baseline")}, tmp_path / "fig4.png")
     assert list(data["cover"]) == ["stage 1", "stage 2", "stage 3", "stage 4", "fused", "base model"]
     assert [row[0] for row in data["table"]["rows"]] == list(data["cover"])
@@ -78,3 +92,9 @@ def test_latency_is_a_ratio_to_resnet101_in_the_same_run(untrained, tmp_path, mo
     measured = latency.measure(program, batch_size=1, repetitions=3)
     assert list(measured) == [network.key for network in latency.NETWORKS]
     assert [found["ratio"] for found in measured.values()] == [0.5, 1.0, 2.0, 1.5]
+    gmacs = {name: (found["macs"] / 1e9, found["macs_as_printed"] / 1e9) for name, found in measured.items()}
+    assert gmacs["resnet101"] == pytest.approx((6.479, 6.479), abs=0.001)
+    assert gmacs["resnet152"] == pytest.approx((8.903, 8.903), abs=0.001)
+    assert gmacs[latency.NETWORKS[-1].key] == pytest.approx(
+        (6.302, 7.711), abs=0.001
+    )  # as it runs, in the paper's order

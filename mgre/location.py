@@ -9,17 +9,16 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from .regions import Region
+from .regions import Region, prior_boxes
 from .settings import Settings
-
-INPUT_SCALE = 0.3  # of the last layer, see LocationModule.forward. ASSUMED; 1 and 0.1 were tried, see README.
 
 
 class LocationModule(nn.Module):
     """Eq. 1: convolution, ReLU, batch norm, max pooling and a fully connected layer on the flattened map.
 
     It predicts (atanh dC_x, atanh dC_y, log l_1, log l_2) of each region. Training starts at Table 1's boxes: the
-    predefined centre, with the sampled map's width and height for l_1 and l_2. size: (H, W) of the map.
+    predefined centre, with the sampled map's width and height for l_1 and l_2; or where `start_at` puts it.
+    size: (H, W) of the map.
     """
 
     def __init__(self, channels: int, size: tuple[int, int], regions: Sequence[Region], settings: Settings):
@@ -33,21 +32,26 @@ class LocationModule(nn.Module):
             nn.MaxPool2d(2),
         )
         in_features = hidden_channels * (height // 2) * (width // 2)
-        self.scale = INPUT_SCALE * in_features**-0.5
+        self.scale = settings.location_input_scale * in_features**-0.5
         self.linear = nn.Linear(in_features, 4 * len(regions))
         nn.init.zeros_(self.linear.weight)
         nn.init.zeros_(self.linear.bias)
-        lengths = torch.tensor([region.extent for region in regions]) * torch.tensor([width, height])
-        prior = torch.cat([torch.zeros(len(regions), 2), lengths.log()], dim=1)
-        self.register_buffer("prior", prior, persistent=False)
         self.register_buffer("centres", torch.tensor([region.centre for region in regions]), persistent=False)
+        self.register_buffer("prior", torch.empty(len(regions), 4))  # kept in checkpoints: it may have been moved
+        self.start_at(prior_boxes(regions))
+
+    def start_at(self, boxes: Tensor) -> None:
+        """Boxes (R, 4) that it predicts while the last layer is zero."""
+        low, high = boxes.to(self.centres).split(2, dim=1)
+        lengths = (high - low) * self.centres.new_tensor([self.width, self.height])
+        self.prior.copy_(torch.cat([((low + high) / 2 - self.centres).atanh(), lengths.log()], dim=1))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> boxes (B, R, 4)."""
         # Scaled: Adam moves every weight by the learning rate, and summed over tens of thousands of inputs its first
         # step would throw the boxes out of the image.
         change = self.linear(self.block(x).flatten(1) * self.scale).float()
-        # The prior is not the layer's bias, so that weight decay pulls towards Table 1 and not towards boxes of one
+        # The prior is not the layer's bias, so that weight decay pulls towards the start and not towards boxes of one
         # cell; it is added in float32, because bf16 would round the sides of a box.
         parameters = change.unflatten(1, (-1, 4)) + self.prior
         return boxes_of(parameters, self.centres, self.height, self.width)

@@ -21,8 +21,9 @@ from torchvision.models.resnet import Bottleneck
 
 from common.backbones import batch_norm_neck, build_resnet
 
+from .box_gradient import for_sampling
 from .location import LocationModule
-from .regions import Region, positions_of, regions_of
+from .regions import Region, map_sizes, positions_of, prior_boxes, regions_of
 from .sampling import sample
 from .settings import Settings
 
@@ -44,7 +45,7 @@ class MGRe(nn.Module):
     Of the settings: `stages` have modules of their own; `whole_image_stages`, some of these, take the whole map in
     place of regions, so that there is nothing to locate and to sample; with `single_grained_features` all modules read
     stage 4's map; with `location_only` regions are located, but the baseline's feature is compared; with `pose_boxes`
-    boxes are given, not located.
+    boxes are given, not located; with `fixed_boxes` they are the same for all images, those of `start_at`.
     """
 
     def __init__(self, num_identities: int, settings: Settings):
@@ -54,10 +55,7 @@ class MGRe(nn.Module):
         )
         self.stages, self.single_grained_features = sorted(settings.stages), settings.single_grained_features
         channels = dict(enumerate(self.backbone.channels, start=1))
-        strides = {1: 4, 2: 8, 3: 16, 4: 16 * settings.last_stride}
-        sizes = {
-            stage: (-(-settings.height // stride), -(-settings.width // stride)) for stage, stride in strides.items()
-        }
+        sizes = map_sizes(settings)
 
         self.guidance, self.branches = nn.ModuleDict(), nn.ModuleDict()
         for stage in self.stages:
@@ -65,7 +63,7 @@ class MGRe(nn.Module):
             if settings.semantic_guidance and source in GUIDED_STAGES:
                 self.guidance[str(stage)] = SemanticGuidance(channels[4], channels[stage])
             regions = () if stage in settings.whole_image_stages else regions_of(stage)
-            self.branches[str(stage)] = Branch(channels[source], sizes[source], regions, settings)
+            self.branches[str(stage)] = Branch(channels[source], sizes[stage], regions, settings)
         has_stage_features = bool(self.stages) and not settings.location_only
         if has_stage_features:
             self.branches["4"] = Branch(channels[4], sizes[4], (), settings)
@@ -79,6 +77,16 @@ class MGRe(nn.Module):
             out_features = settings.feature_size if has_stage_features else None
             self.embeddings[str(stage)] = Embedding(channels[source] * num_maps, out_features, num_identities)
         self.feature_weights = [settings.feature_weights[stage - 1] for stage in self.feature_stages]
+        self.starts_at_mean = settings.location_start == "mean"
+        self.register_buffer("fixed_boxes", prior_boxes() if settings.fixed_boxes else None)
+
+    @torch.no_grad()
+    def start_at(self, boxes: Tensor) -> None:
+        """The training images' mean boxes (7, 4): the fixed ones, or where location starts, if the settings say so."""
+        if self.fixed_boxes is not None:
+            self.fixed_boxes.copy_(boxes)
+        for stage in self.box_stages if self.starts_at_mean else ():
+            self.branches[str(stage)].location.start_at(boxes[positions_of(stage)])
 
     def forward(self, images: Tensor, boxes: Tensor | None = None) -> Output:
         """images: (B, 3, height, width), normalised; boxes: (B, 7, 4) of all REGIONS where they are not located."""
@@ -110,10 +118,12 @@ class MGRe(nn.Module):
     ) -> tuple[dict[int, list[Tensor]], dict[int, Tensor]]:
         """For each stage the maps that its embedding pools, (B, C, N, M) each, and its regions' boxes (B, R, 4)."""
         stage_maps = self.stage_maps(images)
+        if boxes is None and self.fixed_boxes is not None:
+            boxes = self.fixed_boxes.expand(len(images), -1, -1)
         maps, used_boxes = {4: [stage_maps[4]]}, {}
         for name, branch in self.branches.items():
             stage = int(name)
-            given = None if boxes is None else boxes[:, positions_of(stage)]
+            given = boxes[:, positions_of(stage)] if boxes is not None and branch.sampled_sizes else None
             maps[stage], used_boxes[stage] = branch(stage_maps[stage], given)
         return maps, used_boxes
 
@@ -158,16 +168,17 @@ class SemanticGuidance(nn.Module):
 
 class Branch(nn.Module):
     """The location, sampling and feature extraction modules of a stage's regions; without regions, the feature
-    extraction of its whole map. `location_only` has no extraction, `pose_boxes` no location.
+    extraction of its whole map. `location_only` has no extraction, `pose_boxes` and `fixed_boxes` have no location.
 
     size: (H, W) of the map.
     """
 
     def __init__(self, channels: int, size: tuple[int, int], regions: Sequence[Region], settings: Settings):
         super().__init__()
+        self.settings = settings
         self.sampled_sizes = [region.sampled_size(*size) for region in regions]
         self.location = None
-        if regions and not settings.pose_boxes:
+        if regions and not (settings.pose_boxes or settings.fixed_boxes):
             self.location = LocationModule(channels, size, regions, settings)
         num_maps = 0 if settings.location_only else len(regions) or 1
         # Not shared: each extracts features of another granularity. The width is ResNet's own for this many channels.
@@ -179,7 +190,8 @@ class Branch(nn.Module):
             boxes = self.location(x)
         if not self.extraction:
             return [], boxes
-        parts = [sample(x, boxes[:, region], size) for region, size in enumerate(self.sampled_sizes)] or [x]
+        sampled = None if boxes is None else for_sampling(boxes, self.settings)
+        parts = [sample(x, sampled[:, region], size) for region, size in enumerate(self.sampled_sizes)] or [x]
         return [extract(part) for extract, part in zip(self.extraction, parts, strict=True)], boxes
 
 

@@ -29,6 +29,8 @@ ROWS = {
     "whole_image_stage3": ([1, 2, 3, 4], [1, 2]),
     "baseline_jo": ([4], [1, 2, 3]),
     "without_jo": ([1, 2, 3, 4], []),
+    "boxes_detached": ([1, 2, 3, 4], [1, 2, 3]),
+    "boxes_fixed": ([1, 2, 3, 4], []),
 }
 
 

@@ -12,7 +12,9 @@ from torch import Tensor
 
 from common.datasets.poses import COCO_JOINTS
 
-MARGIN = 0.05  # eq. 3; of coordinates in (0, 1), since 0.05 cells of a feature map would be next to nothing
+from .settings import Settings
+
+MARGIN = 0.05  # eq. 3, in the units that `margin_units` says
 STAGE_MAPS = {1: (64, 32), 2: (32, 16), 3: (16, 8)}  # height and width of the maps at 256x128, to which N and M refer
 
 
@@ -82,16 +84,34 @@ def prior_boxes(regions: Sequence[Region] = REGIONS) -> Tensor:
     return torch.tensor([region.prior for region in regions])
 
 
-def target_boxes(joints: Tensor, regions: Sequence[Region] = REGIONS) -> tuple[Tensor, Tensor]:
-    """The boxes around each region's joints with eq. 3's margin, (B, R, 4), and which are known, (B, R) bool.
+def map_sizes(settings: Settings) -> dict[int, tuple[int, int]]:
+    """{stage: (height, width)} of the map that the stage's modules read."""
+    strides = {1: 4, 2: 8, 3: 16, 4: 16 * settings.last_stride}
+    if settings.single_grained_features:
+        strides = dict.fromkeys(strides, strides[4])
+    return {stage: (-(-settings.height // stride), -(-settings.width // stride)) for stage, stride in strides.items()}
 
-    A region is unknown, its box all zeros, where none of its joints is in the image or the image has no pose.
+
+def margins_of(settings: Settings) -> Tensor:
+    """Eq. 3's margin of each of REGIONS in parts of the image's width and height, (7, 2)."""
+    if settings.margin_units == "image":
+        return torch.full((len(REGIONS), 2), MARGIN)
+    sizes = map_sizes(settings)
+    return MARGIN / torch.tensor([sizes[region.stage][::-1] for region in REGIONS])
+
+
+def target_boxes(joints: Tensor, margins: Tensor) -> tuple[Tensor, Tensor]:
+    """The boxes around each region's joints with eq. 3's margin, (B, 7, 4), and which are known, (B, 7) bool.
+
+    margins: (7, 2), as `margins_of` gives them. A region is unknown, its box all zeros, where none of its joints is in
+    the image or the image has no pose.
     """
-    member = torch.tensor([[name in region.joints for name in COCO_JOINTS] for region in regions], device=joints.device)
+    member = torch.tensor([[name in region.joints for name in COCO_JOINTS] for region in REGIONS], device=joints.device)
     absent = ~((joints[:, None, :, 2] > 0) & member)[..., None]  # (B, R, 17, 1)
     points = joints[:, None, :, :2]
-    low = points.masked_fill(absent, torch.inf).amin(2) - MARGIN
-    high = points.masked_fill(absent, -torch.inf).amax(2) + MARGIN
+    margins = margins.to(joints)
+    low = points.masked_fill(absent, torch.inf).amin(2) - margins
+    high = points.masked_fill(absent, -torch.inf).amax(2) + margins
     known = ~absent.squeeze(-1).all(2)
     return torch.cat([low, high], dim=2).masked_fill(~known[..., None], 0.0), known
 
@@ -99,6 +119,13 @@ def target_boxes(joints: Tensor, regions: Sequence[Region] = REGIONS) -> tuple[T
 def boxes_from_poses(targets: Tensor, known: Tensor) -> Tensor:
     """`target_boxes` for a network without location modules: (B, 7, 4), Table 1's box where a region has no joints."""
     return torch.where(known[..., None], targets, prior_boxes().to(targets))
+
+
+def mean_boxes(targets: Tensor, known: Tensor) -> Tensor:
+    """The mean over images of the boxes that are known, (7, 4); Table 1's box where none is."""
+    count = known.sum(0)[:, None]
+    mean = (targets * known[..., None]).sum(0) / count.clamp(min=1)
+    return torch.where(count > 0, mean, prior_boxes().to(targets))
 
 
 def flip_joints(joints: Tensor, chosen: Tensor) -> Tensor:

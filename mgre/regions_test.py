@@ -5,9 +5,20 @@ import torch
 
 from common.datasets.poses import COCO_JOINTS
 
-from .regions import REGIONS, boxes_from_poses, flip_joints, intersection_over_union, prior_boxes, target_boxes
+from .model_test import settings_of
+from .regions import (
+    REGIONS,
+    boxes_from_poses,
+    flip_joints,
+    intersection_over_union,
+    margins_of,
+    mean_boxes,
+    prior_boxes,
+    target_boxes,
+)
 
 NAMES = [region.name for region in REGIONS]
+MARGINS = torch.full((7, 2), 0.05)
 
 
 def pose(**places):
@@ -38,7 +49,7 @@ def test_targets_are_the_joints_extent_with_the_margin():
     joints = pose(
         nose=(0.5, 0.1), left_ear=(0.6, 0.12), left_wrist=(0.8, 0.5), right_knee=(0.4, 0.7), left_hip=(0.55, 0.45)
     )
-    boxes, known = target_boxes(joints)
+    boxes, known = target_boxes(joints, MARGINS)
     assert box_of(boxes, "head") == pytest.approx((0.45, 0.05, 0.65, 0.17))
     assert box_of(boxes, "half left torso") == pytest.approx((0.50, 0.40, 0.85, 0.55))
     assert box_of(boxes, "legs") == pytest.approx((0.35, 0.40, 0.60, 0.75))
@@ -48,17 +59,39 @@ def test_targets_are_the_joints_extent_with_the_margin():
     assert box_of(boxes, "half right torso") == [0, 0, 0, 0]
 
 
+def test_margins_are_parts_of_the_image_or_of_a_cell():
+    """At 128x64 stage 1's map is 32x16; with single-grained features all read stage 4's, 8x4."""
+    torch.testing.assert_close(margins_of(settings_of()), MARGINS)
+    found = margins_of(settings_of(margin_units="cells")) / 0.05
+    torch.testing.assert_close(1 / found, torch.tensor([[16.0, 32.0]] * 4 + [[8.0, 16.0]] * 2 + [[4.0, 8.0]]))
+    single = margins_of(settings_of("single_grained_features", margin_units="cells")) / 0.05
+    torch.testing.assert_close(1 / single, torch.tensor([[4.0, 8.0]] * 7))
+    joints = pose(nose=(0.5, 0.1), left_ear=(0.6, 0.12))
+    boxes, _ = target_boxes(joints, margins_of(settings_of(margin_units="cells")))
+    x, y = 0.05 / 16, 0.05 / 32
+    assert box_of(boxes, "head") == pytest.approx((0.5 - x, 0.1 - y, 0.6 + x, 0.12 + y))
+
+
+def test_mean_boxes_are_over_the_images_in_which_a_region_is_known():
+    targets, known = torch.rand(3, 7, 4), torch.ones(3, 7, dtype=torch.bool)
+    known[0, 1] = known[:, 2] = False
+    mean = mean_boxes(targets, known)
+    torch.testing.assert_close(mean[0], (targets[0, 0] + targets[1, 0] + targets[2, 0]) / 3)
+    torch.testing.assert_close(mean[1], (targets[1, 1] + targets[2, 1]) / 2)
+    torch.testing.assert_close(mean[2], prior_boxes()[2])
+
+
 def test_boxes_straight_from_poses_fall_back_to_the_priors():
     joints = torch.zeros(2, 17, 3)
     joints[0, 0] = torch.tensor([0.5, 0.1, 2])  # a nose only
-    boxes = boxes_from_poses(*target_boxes(joints))
+    boxes = boxes_from_poses(*target_boxes(joints, MARGINS))
     torch.testing.assert_close(boxes[0, 0], torch.tensor([0.45, 0.05, 0.55, 0.15]))
     torch.testing.assert_close(boxes[0, 1], prior_boxes()[1])
     torch.testing.assert_close(boxes[1], prior_boxes())
 
 
 def test_an_image_without_a_pose_has_no_known_region():
-    boxes, known = target_boxes(torch.cat([torch.zeros(1, 17, 3), pose(nose=(0.5, 0.1))]))
+    boxes, known = target_boxes(torch.cat([torch.zeros(1, 17, 3), pose(nose=(0.5, 0.1))]), MARGINS)
     assert not known[0].any() and known[1].any() and torch.isfinite(boxes).all()
 
 
@@ -71,7 +104,7 @@ def test_a_flip_mirrors_x_and_swaps_left_and_right():
     torch.testing.assert_close(flipped[0, present], expected[0, present])
     assert (flipped[0, ~present, 2] == 0).all()
     torch.testing.assert_close(flip_joints(flipped, torch.tensor([True, False])), joints)
-    boxes, known = target_boxes(flipped)
+    boxes, known = target_boxes(flipped, MARGINS)
     assert known[0, NAMES.index("half right torso")] and not known[0, NAMES.index("half left torso")]
     assert box_of(boxes, "half right torso") == pytest.approx((0.15, 0.35, 0.45, 0.55))
 

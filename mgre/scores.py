@@ -5,19 +5,21 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from common import evaluation
 from common.complexity import model_size
 from common.datasets.base import Search
 from common.datasets.poses import read_joints
-from common.evaluation import extract_features, score_search
 from common.images import ImageStore
 from common.runs import Run
 
 from .data import SearchImages
 from .model import MGRe, SemanticGuidance, weighted
-from .regions import REGIONS, boxes_from_poses, target_boxes
+from .regions import REGIONS, boxes_from_poses, margins_of, target_boxes
 from .settings import Settings
 
 FEATURE_WEIGHTS = tuple(tenth / 10 for tenth in range(1, 11))  # Fig. 6's axis
+
+DECLINES = ("mAP", "mAP_trapezoid", "rank1")  # Table 6
 
 # Images (B, 3, H, W) uint8 on the CPU, and boxes (B, 7, 4) or None -> each stage's feature, (B, S, D).
 StageEmbed = Callable[[Tensor, Tensor | None], Tensor]
@@ -30,20 +32,23 @@ def search_features(
     settings, features = run.settings, []
     for seed, subset in enumerate((search.query, search.gallery)):
         store = ImageStore(subset, settings.height, settings.width, cache=settings.cache)
-        boxes = boxes_from_poses(*target_boxes(read_joints(run.dataset, subset))) if settings.pose_boxes else None
+        boxes = None
+        if settings.pose_boxes:
+            boxes = boxes_from_poses(*target_boxes(read_joints(run.dataset, subset), margins_of(settings)))
         images = SearchImages(store, boxes=boxes, occlusion_probability=occlusion_probability, seed=seed)
-        features.append(extract_features(lambda batch: embed(*batch), images, name=subset.name))
+        features.append(evaluation.extract_features(lambda batch: embed(*batch), images, name=subset.name))
     return features[0], features[1]
 
 
 def weighted_scores(search: Search, features: tuple[Tensor, Tensor], weights: Sequence[float]) -> dict[str, float]:
     """The search's scores with eq. 6's features for these lambda^F."""
-    return score_search(search, *(weighted(part, weights) for part in features))
+    return evaluation.score_search(search, *(weighted(part, weights) for part in features))
 
 
 def score(model: MGRe, embed: StageEmbed, run: Run) -> dict:
-    """The scores of the first search; as `occluded`, the same of erased images, and as `stage_weight`, mAP and Rank-1
-    for each stage and each lambda^F of Fig. 6 ("0_1" for 0.1), the others at their setting. The settings say which."""
+    """The scores of the first search; as `occluded`, the same of erased images, and as `decline`, by how much these
+    differ; as `stage_weight`, mAP and Rank-1 for each stage and each lambda^F of Fig. 6 ("0_1" for 0.1), the others at
+    their setting. The settings say which."""
     search, weights = run.dataset.searches[0], model.feature_weights
     features = search_features(embed, run, search)
     scores: dict = weighted_scores(search, features, weights)
@@ -58,7 +63,8 @@ def score(model: MGRe, embed: StageEmbed, run: Run) -> dict:
     if run.settings.occluded_scores:
         probability = run.settings.occlusion_probability
         features = search_features(embed, run, search, occlusion_probability=probability)
-        scores["occluded"] = weighted_scores(search, features, weights)
+        scores["occluded"] = occluded = weighted_scores(search, features, weights)
+        scores["decline"] = {name: occluded[name] - scores[name] for name in DECLINES}
     return scores
 
 

@@ -27,13 +27,20 @@ class Settings:
     single_grained_features: bool
     location_only: bool
     pose_boxes: bool
+    fixed_boxes: bool
     semantic_guidance: bool
     location_channels: Positive
+    location_start: Literal["table1", "mean"]
+    location_input_scale: Rate
+    box_gradient: Literal["full", "scaled", "clipped", "detached"]
+    box_gradient_factor: Rate
     feature_size: Positive
     feature_weights: Annotated[list[Rate], Field(min_length=4, max_length=4)]
 
     stage_loss_weight: Rate
     location_loss_weight: Rate
+    location_units: Literal["image", "cells"]
+    margin_units: Literal["image", "cells"]
     label_smoothing: Share
     triplet_margin: Rate
 
@@ -46,6 +53,7 @@ class Settings:
     decay_epochs: list[Positive]
     decay_factor: Share
     weight_decay: Rate
+    location_decay: Literal["coupled", "decoupled", "none"]
     validation_identities: Count
 
     occluded_scores: bool
@@ -60,8 +68,13 @@ class Settings:
     def _consistent(self) -> "Settings":
         if not set(self.whole_image_stages) <= set(self.stages):
             raise ValueError(f"whole_image_stages {self.whole_image_stages} must be among stages {self.stages}")
-        if self.location_only and self.pose_boxes:
-            raise ValueError("location_only and pose_boxes exclude each other: nothing would be learned from the boxes")
+        given = [name for name in ("pose_boxes", "fixed_boxes") if getattr(self, name)]
+        if self.location_only and given:
+            raise ValueError(
+                f"location_only and {given[0]} exclude each other: nothing would be learned from the boxes"
+            )
+        if len(given) > 1:
+            raise ValueError("pose_boxes and fixed_boxes exclude each other")
         return self
 
     @property

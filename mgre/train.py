@@ -13,9 +13,10 @@ from common.images import ImageStore
 from common.runs import Meter, Run, open_run
 from common.samplers import IdentitySampler
 
+from .activity import BoxGradients, location_activity, predicted_boxes, watched_people
 from .losses import Batch, losses
 from .model import MGRe, weighted
-from .regions import boxes_from_poses, flip_joints, target_boxes
+from .regions import boxes_from_poses, flip_joints, margins_of, mean_boxes, target_boxes
 from .scores import StageEmbed, network_size, score
 from .settings import Settings
 
@@ -63,6 +64,18 @@ def sampler_of(run: Run) -> IdentitySampler:
     return IdentitySampler(subset.labels, settings.identities_per_batch, settings.images_per_identity, seed=run.seed)
 
 
+def build_optimiser(model: MGRe, settings: Settings, *, fused: bool) -> torch.optim.Adam:
+    """Adam; weight decay is in the gradient, in that of the location modules as `location_decay` says."""
+    location = [p for name, p in model.named_parameters() if ".location." in name]
+    known = {id(parameter) for parameter in location}
+    groups: list[dict] = [{"params": [p for p in model.parameters() if id(p) not in known]}]
+    if location:
+        decay = 0.0 if settings.location_decay == "none" else settings.weight_decay
+        decoupled = settings.location_decay == "decoupled"
+        groups.append({"params": location, "weight_decay": decay, "decoupled_weight_decay": decoupled})
+    return torch.optim.Adam(groups, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=fused)
+
+
 def images_per_epoch(run: Run) -> int:
     """More than there are, as identities with few images are filled up to K. For progress and estimates."""
     return sampler_of(run).num_batches(1) * run.settings.identities_per_batch * run.settings.images_per_identity
@@ -80,9 +93,12 @@ def train(run: Run, subset: Subset, joints: Tensor | None) -> MGRe:
 
     run.seed_epoch(0)
     model = MGRe(subset.num_identities, settings).to(device, memory_format=torch.channels_last)
-    optimiser = torch.optim.Adam(
-        model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=run.fused
-    )
+    margins, watched = margins_of(settings), None
+    if joints is not None:
+        mean = mean_boxes(*target_boxes(joints, margins))
+        model.start_at(mean)
+        watched = watched_people(run, mean) if model.box_stages else None
+    optimiser = build_optimiser(model, settings, fused=run.fused)
     scaler = run.gradient_scaler()
     parts = {"model": model, "optimiser": optimiser, "scaler": scaler}
     last_epoch = run.restore(**parts)
@@ -102,19 +118,27 @@ def train(run: Run, subset: Subset, joints: Tensor | None) -> MGRe:
             images, own_joints = augmented(images, own_joints, settings, generator)
             targets = known = given_boxes = None
             if own_joints is not None:
-                found = target_boxes(own_joints)
+                found = target_boxes(own_joints, margins)
                 targets, known = (run.to_device(part) for part in found)
                 given_boxes = run.to_device(boxes_from_poses(*found)) if settings.pose_boxes else None
             with run.autocast():
                 output = network(images, given_boxes)
             terms = losses(output, Batch(run.to_device(labels[indices]), targets, known), settings)
 
+            is_last = step == num_steps - 1
+            gradients = BoxGradients(output, terms) if output.boxes and is_last else None
+            gradient_scale = scaler.get_scale() if gradients else 1.0
             optimiser.zero_grad(set_to_none=True)
             scaler.scale(terms["loss"]).backward()
             scaler.step(optimiser)
             scaler.update()
             meter.update(terms, len(indices))
-        meter.finish_epoch(parts, learning_rate=rate)
+        activity = gradients.ratios(gradient_scale) if gradients else {}
+        if watched:
+            with run.autocast():
+                boxes = predicted_boxes(model, prepared(run.to_device(watched.images)))
+            activity |= location_activity(boxes, watched, settings)
+        meter.finish_epoch(parts, activity, learning_rate=rate)
     meter.close()
     return model
 

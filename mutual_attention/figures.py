@@ -12,41 +12,64 @@ from PIL import Image
 from torch.nn import functional
 
 from common.datasets.base import Subset
-from common.evaluation.figures import NUM_IDENTITIES, maps_as_json, retrieval_figure
+from common.evaluation.figures import maps_as_json, random_images, retrieval_figure
 from common.evaluation.loaded_run import LoadedRun
-from common.evaluation.retrieval import random_identities
 from common.images import ImageStore
-from common.visualize.sheets import activation_map
 
-from .mean_image import mean_image_of
-from .train import prepared
+from .mean_image import mean_image_of, prepared
+
+NUM_AVERAGED = 256  # query images, at most, over which a mean map is taken
 
 
 @torch.inference_mode()
 def fig4(runs: dict[str, LoadedRun], file: Path) -> dict:
     """Layer4's activation on each network's verification path, for query images of random identities.
 
-    With mutual attention a map depends on the partner image: here another query image of the same person. `maps`:
-    (n, h, w) in [0, 1], stretched image by image; `cover`: the mean share of cells above one half.
+    With mutual attention a map depends on the partner image: here another query image of the same person. Each
+    network's mean map over query images is subtracted: maps as they are peak in the same cell for most images. `maps`:
+    (n, h, w) in [0, 1], stretched image by image; `cover`: the mean share of cells above one half; `same_peak`: the
+    largest share of images whose maps peak in one cell, before and after subtracting.
     """
-    run = next(iter(runs.values())).run
-    query = run.dataset.query
-    chosen = random_identities(query, NUM_IDENTITIES)
-    partners = np.array([other_image(query, index) for index in chosen])
-    store = ImageStore(query, run.settings.height, run.settings.width, cache=run.settings.cache)
-    images = store.gather(chosen)
-    maps = {}
+    query = next(iter(runs.values())).run.dataset.query
+    shown = random_images(next(iter(runs.values())).run, query)
+    averaged = np.arange(len(query))[:: -(-len(query) // NUM_AVERAGED)]
+    maps, same_peak = {}, {}
     for method, loaded in runs.items():
-        mean = mean_image_of(loaded.run)
-        inputs = [prepared(batch.to(loaded.run.device), mean) for batch in (images, store.gather(partners))]
-        with loaded.run.autocast():
-            maps[method] = activation_map(loaded.model.feature_map(*inputs))
-    draw_maps(images.permute(0, 2, 3, 1).numpy(), maps, file)
-    return {
-        "images": [query.samples[index].path.name for index in chosen],
-        "compared_with": [query.samples[index].path.name for index in partners],
-        **maps_as_json(maps),
-    }
+        energies = energy_maps(loaded, query, averaged)
+        mean = energies.mean(0)
+        same_peak[method] = {"before": share_of_same_peak(energies), "after": share_of_same_peak(energies - mean)}
+        maps[method] = stretched(energy_maps(loaded, query, shown.positions) - mean)
+    draw_maps(shown.pixels.permute(0, 2, 3, 1).numpy(), maps, file)
+    found = maps_as_json(maps)
+    found["table"]["headers"] += ["maps that peak in the same cell", "after subtracting the mean map"]
+    for row, shares in zip(found["table"]["rows"], same_peak.values(), strict=True):
+        row += [f"{share:.0%}" for share in shares.values()]
+    names = [query.samples[other_image(query, index)].path.name for index in shown.positions]
+    return {"images": shown.names, "compared_with": names, "same_peak": same_peak, **found}
+
+
+def energy_maps(loaded: LoadedRun, query: Subset, positions: np.ndarray) -> np.ndarray:
+    """Root of the sum of squares over layer4's channels, each image beside `other_image`: (n, h, w) float32."""
+    run, mean, maps = loaded.run, mean_image_of(loaded.run), []
+    store = ImageStore(query, run.settings.height, run.settings.width, cache=run.settings.cache)
+    for part in np.array_split(positions, -(-len(positions) // 64)):
+        partners = np.array([other_image(query, index) for index in part])
+        inputs = [prepared(run.to_device(store.gather(batch)), mean) for batch in (part, partners)]
+        with run.autocast():
+            features = loaded.model.feature_map(*inputs)
+        maps.append(torch.linalg.vector_norm(features.float(), dim=1).cpu())
+    return torch.cat(maps).numpy()
+
+
+def share_of_same_peak(maps: np.ndarray) -> float:
+    """The share of maps (n, h, w) whose largest cell is the one that is largest most often."""
+    return float(np.bincount(maps.reshape(len(maps), -1).argmax(1)).max() / len(maps))
+
+
+def stretched(maps: np.ndarray) -> np.ndarray:
+    """(n, h, w) to [0, 1], map by map; a constant one to 0."""
+    low, high = (reduce(maps, axis=(1, 2), keepdims=True) for reduce in (np.min, np.max))
+    return (maps - low) / np.maximum(high - low, 1e-12)
 
 
 def fig5(runs: dict[str, LoadedRun], file: Path) -> dict:

@@ -18,8 +18,11 @@ class Batch(NamedTuple):
 
 
 def losses(output: Output, batch: Batch, settings: Settings) -> dict[str, Tensor]:
-    """Eq. 13 as `loss`, and its terms: means over both images of all pairs, and over pairs."""
+    """Eq. 13 as `loss`, and its terms: means over all images and over pairs. `identity_reduction: sum` adds up the two
+    images of a pair, and takes the mean over pairs."""
     identification_loss = functional.cross_entropy(output.identity_logits.float(), batch.identities)  # eq. 10
+    if settings.identity_reduction == "sum":
+        identification_loss = 2 * identification_loss
     target = torch.where(batch.same, SAME, DIFFERENT)
     verification_loss = functional.cross_entropy(output.verification_logits.float(), target)  # eq. 12
     loss = settings.verification_weight * verification_loss + identification_loss  # eq. 13

@@ -1,11 +1,12 @@
-"""The mean image of the training set, which is subtracted from every image (Sec. 5.1)."""
+"""The mean image of the training set, which is subtracted from every image (Sec. 5.1): the network's input."""
 
 import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from common import distributed
+from common import augment, distributed
+from common.devices import constant
 from common.errors import UserError
 from common.files import written_atomically
 from common.images import ImageStore
@@ -39,3 +40,12 @@ def mean_image_of(run: Run) -> Tensor:
         return torch.from_numpy(np.load(file)).to(run.device)
     except (OSError, ValueError) as error:
         raise UserError(f"{file} cannot be read ({error}): remove it, and it is computed again") from None
+
+
+def prepared(images: Tensor, mean: Tensor) -> Tensor:
+    """What the network sees at test time: minus the mean image (3, H, W), over ImageNet's standard deviations.
+
+    (B, 3, H, W) uint8 -> float32, channels last.
+    """
+    deviations = 255 * constant(augment.IMAGENET_STD, images.device).view(3, 1, 1)
+    return ((images - mean) / deviations).contiguous(memory_format=torch.channels_last)

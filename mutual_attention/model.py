@@ -1,8 +1,8 @@
 """An Improved Deep Mutual-Attention Learning Model for Person Re-Identification.
 
 Jamal, Jiang, Fang, Symmetry 2020. This is a Siamese ResNet, shared by the two images of a pair, with:
-  - mutual attention after layer3 and after layer4 (eq. 1-8): the product of the two images' self-attention maps
-    reweights the feature maps of both;
+  - mutual attention after layer3 and after layer4 (eq. 1-8, attention.py): the product of the two images'
+    self-attention maps reweights the feature maps of both;
   - two paths from layer3 on: the plain maps go to the identification task, the attended ones to the verification task;
   - a 512-d layer shared by both paths, an identity classifier on it (eq. 9), and a verifier that reads the squared
     difference of the two images' vectors (eq. 11).
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from common.backbones import build_resnet
 
+from .attention import MutualAttention
 from .settings import Settings
 
 SAME, DIFFERENT = 0, 1  # eq. 12: [1, 0] for the same person, [0, 1] for different ones
@@ -52,8 +53,11 @@ class MutualAttentionNet(nn.Module):
         self.embedding.apply(initialise_kaiming)
         self.verifier.apply(initialise_kaiming)
         for output in (self.classifier, self.verifier[-1]):
-            nn.init.normal_(output.weight, std=0.001)  # ASSUMED: both tasks start from uniform predictions
             nn.init.zeros_(output.bias)
+            if settings.output_initialisation == "near_zero":
+                nn.init.normal_(output.weight, std=0.001)  # a departure: both tasks start from uniform predictions
+            else:
+                initialise_kaiming(output)
         if self.attention:
             self.attention3 = MutualAttention(channels3, settings)
             self.attention4 = MutualAttention(channels4, settings)
@@ -65,20 +69,43 @@ class MutualAttentionNet(nn.Module):
         plain = self.plain_features(maps3)
         identity_logits = self.classifier(self.dropout(plain))
         compared = self.attended_features(maps3) if self.attention else plain
-        # Before dropout: with two masks a vector would differ from itself about as much as from any other.
-        return Output(identity_logits, self.verifier(difference(*compared.chunk(2))))
+        return Output(identity_logits, self.verification_logits(compared))
 
-    def embed(self, images: Tensor) -> Tensor:
-        """The descriptors that are compared at test time: (n, E). An image on the attended path is its own partner."""
-        maps3 = self.layer3_maps(images)
-        if not self.attention or self.descriptor == "plain":
+    def verification_logits(self, compared: Tensor) -> Tensor:
+        """The vectors of pairs, (2B, E), before dropout -> (B, 2). After it, with two masks, a vector would differ from
+        itself about as much as from any other."""
+        return self.verifier(difference(*compared.chunk(2)))
+
+    def embed(self, images: Tensor, descriptor: str | None = None) -> Tensor:
+        """The descriptors that are compared at test time: (n, E). descriptor: one of `descriptors`; default: the
+        setting's.
+
+        Only `self_attended`, with the image as its own partner, and `mean_attended`, with the training set's mean
+        image, contain the attention.
+        """
+        descriptor, maps3 = descriptor or self.descriptor, self.layer3_maps(images)
+        if descriptor == "before_relu":
+            return self.embedding[:-1](self.backbone.layer4(maps3).mean((2, 3)))
+        if descriptor == "plain" or not self.attention:
             return self.plain_features(maps3)
-        features, _ = self.attended_features(torch.cat([maps3, maps3])).chunk(2)
-        return features
+        partner = maps3
+        if descriptor == "mean_attended":  # prepared images are differences from the mean image, which itself is zero
+            partner = self.layer3_maps(torch.zeros_like(images[:1])).expand_as(maps3)
+        return self.attended_features(torch.cat([maps3, partner]))[: len(images)]
+
+    @property
+    def descriptors(self) -> tuple[str, ...]:
+        """Those that this network has."""
+        return ("plain", "before_relu", *(("self_attended", "mean_attended") if self.attention else ()))
 
     def same_probability(self, first: Tensor, second: Tensor) -> Tensor:
         """How probably each pair shows one person: (B,) in [0, 1]."""
-        return self(first, second).verification_logits.float().softmax(1)[:, SAME]
+        return self.same_by_maps(self.layer3_maps(torch.cat([first, second])))
+
+    def same_by_maps(self, maps3: Tensor) -> Tensor:
+        """As `same_probability`, of layer3's maps of pairs (2B, C, H, W)."""
+        compared = self.attended_features(maps3) if self.attention else self.plain_features(maps3)
+        return self.verification_logits(compared).float().softmax(1)[:, SAME]
 
     # ---------------------------------------------------------------- the two paths
 
@@ -105,34 +132,6 @@ class MutualAttentionNet(nn.Module):
     def _attended_maps4(self, maps3: Tensor) -> Tensor:
         attended3 = torch.cat(self.attention3(*maps3.chunk(2)))
         return torch.cat(self.attention4(*self.backbone.layer4(attended3).chunk(2)))
-
-
-class MutualAttention(nn.Module):
-    """The maps of two images, reweighted by what is active in both (eq. 1-8)."""
-
-    def __init__(self, channels: int, settings: Settings):
-        super().__init__()
-        self.channel_convolution = nn.Conv2d(channels, channels, kernel_size=1, bias=False)  # eq. 3
-        self.self_convolution = nn.Conv2d(channels, channels, kernel_size=1, bias=False)  # eq. 4
-        self.mutual_convolution = nn.Conv2d(channels, channels, kernel_size=1, bias=False)  # eq. 6
-        self.activation = {"sigmoid": nn.Sigmoid(), "none": nn.Identity()}[settings.activation]
-        self.apply(initialise_kaiming)
-
-    def self_attention(self, f: Tensor) -> Tensor:
-        """SA of eq. 4, from one image's map: (B, C, H, W) -> (B, C, H, W)."""
-        SPA = f.mean(1, keepdim=True)  # eq. 1: (B, 1, H, W)
-        Q = f.mean((2, 3), keepdim=True)  # eq. 2: (B, C, 1, 1)
-        CA = self.channel_convolution(Q)  # eq. 3
-        return self.self_convolution(SPA * CA)  # eq. 4
-
-    def mutual_map(self, f1: Tensor, f2: Tensor) -> Tensor:
-        """MA of eq. 5-6, the same for both images: (B, C, H, W)."""
-        return self.activation(self.mutual_convolution(self.self_attention(f1) * self.self_attention(f2)))
-
-    def forward(self, f1: Tensor, f2: Tensor) -> tuple[Tensor, Tensor]:
-        """F1 and F2 of eq. 7-8: two (B, C, H, W)."""
-        MA = self.mutual_map(f1, f2)
-        return f1 * MA + f1, f2 * MA + f2
 
 
 class SecondStatistics(nn.Module):
@@ -185,5 +184,5 @@ def sequential_layer(in_features: int, out_features: int) -> nn.Sequential:
 
 def initialise_kaiming(module: nn.Module) -> None:
     """He et al.'s initialisation, of the new layers (Sec. 5.1)."""
-    if isinstance(module, nn.Linear | nn.Conv2d):
+    if isinstance(module, nn.Linear):
         nn.init.kaiming_normal_(module.weight)

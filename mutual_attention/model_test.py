@@ -8,11 +8,12 @@ import torch
 
 from common.runs.settings import load_settings
 
+from .attention import MutualAttention
 from .losses import Batch, losses
-from .model import DescriptorPath, MutualAttention, MutualAttentionNet, difference
+from .model import DescriptorPath, MutualAttentionNet, difference
 from .settings import Settings
 
-VARIANTS = ["full", "baseline", "literal"]
+VARIANTS = ["full", "baseline", "literal"]  # in which a pair's own attention is used
 
 
 def settings_of(variant="full", *, demo=True, **overrides):
@@ -76,6 +77,14 @@ def test_the_literal_map_grows_with_the_fourth_power_of_the_activations():
     module = MutualAttention(8, settings_of(activation="none")).double()
     f1, f2 = torch.randn(2, 1, 8, 4, 2, dtype=torch.float64)
     torch.testing.assert_close(module.mutual_map(3 * f1, 3 * f2), 81 * module.mutual_map(f1, f2))
+
+
+@pytest.mark.parametrize("normalisation", ["none", "rms", "layer", "batch", "cosine", "correlation"])
+def test_a_normalisation_has_no_parameters(normalisation):
+    """What it scales, nothing can scale back into saturation but the convolution behind it."""
+    module = MutualAttention(4, settings_of(normalisation=normalisation))
+    kinds = ("channel", "self", "mutual")
+    assert {name for name, _ in module.named_parameters()} == {f"{kind}_convolution.weight" for kind in kinds}
 
 
 # ------------------------------------------------------------------ the two paths
@@ -164,23 +173,15 @@ def test_the_attended_path_is_scored_as_it_was_trained():
     assert plains > 10 * own
 
 
-def test_the_descriptor_is_of_the_plain_path_or_of_the_image_beside_itself():
-    images = pair_of_batches()[0]
-    plain, attended = small_model().eval(), small_model(descriptor="self_attended").eval()
-    attended.load_state_dict(plain.state_dict())
-    maps3 = plain.layer3_maps(images)
-    torch.testing.assert_close(plain.embed(images), plain.embedding(plain.backbone.layer4(maps3).mean((2, 3))))
-    one = attended.attended_features(torch.cat([maps3[:1], maps3[:1]]))[:1]
-    torch.testing.assert_close(attended.embed(images)[:1], one)
-    assert attended.embed(images).shape == (4, 512)
-    assert not torch.allclose(attended.embed(images), plain.embed(images))
-    torch.testing.assert_close(DescriptorPath(plain)(images), plain.embed(images))
-
-
 def test_the_difference_is_taken_before_dropout_and_sums_to_the_squared_distance():
     first, second = torch.tensor([[1.0, 2.0, 0.0]]), torch.tensor([[3.0, 2.0, -1.0]])
     assert difference(first, second).tolist() == [[4.0, 0.0, 1.0]]
     torch.testing.assert_close(difference(first, second).sum(1), torch.cdist(first, second).square()[0])
+
+
+def test_the_path_of_one_image_is_its_descriptor():
+    model, images = small_model().eval(), pair_of_batches()[0]
+    torch.testing.assert_close(DescriptorPath(model)(images), model.embed(images))
 
 
 def test_the_papers_size():

@@ -22,15 +22,23 @@ class Settings:
     pretrained: str
     attention: bool
     activation: Literal["sigmoid", "none"]
-    descriptor: Literal["plain", "self_attended"]
+    normalisation: Literal["none", "rms", "layer", "batch", "cosine", "correlation"]
+    temperature: Annotated[float, Field(gt=0)]
+    attention_gain: Literal["relu", "linear"]
+    attention_bias: bool
+    attention_pairing: Literal["own", "shuffled"]
+    output_initialisation: Literal["near_zero", "kaiming"]
+    descriptor: Literal["plain", "before_relu", "self_attended", "mean_attended"]
     descriptor_size: Positive
     dropout: Annotated[float, Field(ge=0, lt=1)]
 
     verification_weight: Rate
+    identity_reduction: Literal["mean", "sum"]
 
     pairs_per_batch: Annotated[int, Field(ge=2)]
     num_epochs: Annotated[int, Field(ge=0)]
     learning_rate: Rate
+    decay: Literal["geometric", "step"]
     decay_start: Annotated[int, Field(ge=0)]
     decay_end: Positive
     momentum: Annotated[float, Field(ge=0, lt=1)]

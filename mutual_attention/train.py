@@ -1,24 +1,26 @@
 """Train and evaluate deep mutual attention: `--demo` on synthetic pedestrians, `--data-root DIR` on the real data,
 `--help` for more."""
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from common import augment, distributed
 from common.complexity import model_size
-from common.devices import constant
 from common.errors import command
 from common.evaluation import Embed, evaluate
 from common.images import ImageStore
 from common.runs import Meter, Run, open_run
 from common.samplers import PairSampler
 
+from .activity import activity, say_rms_of_first_step, watched_pairs
 from .losses import Batch, losses
-from .mean_image import mean_image_of
+from .mean_image import mean_image_of, prepared
 from .model import DescriptorPath, MutualAttentionNet
 from .settings import Settings
-from .verification import Verify, verification_accuracy
+from .verification import verification_scores
 
 # An anchor is counted as one image, but trains with its partner and on two paths: measured 8.5 to 9.3 times the time of
 # embedding an image for the full network, 6.3 to 7.2 for the baseline (demo size, fp32, one thread of a busy CPU).
@@ -26,7 +28,9 @@ TRAINING_COST = 8.9
 
 
 def learning_rate(epoch: int, settings: Settings) -> float:
-    """Sec. 5.1; epochs count from 1. Constant up to decay_start, then geometric to a tenth at decay_end."""
+    """Sec. 5.1; epochs count from 1. Constant up to decay_start, then geometric to a tenth at decay_end, or at once."""
+    if settings.decay == "step":
+        return settings.learning_rate * (0.1 if epoch > settings.decay_start else 1)
     progress = (epoch - settings.decay_start) / (settings.decay_end - settings.decay_start)
     return settings.learning_rate * 0.1 ** max(0, progress)
 
@@ -35,15 +39,6 @@ def augmented(images: Tensor, mean: Tensor, settings: Settings, generator: torch
     """Sec. 5.1: flip, subtract the mean image, erase (with the mean image). (B, 3, H, W) uint8 -> float32."""
     images = augment.random_flip(images, settings.flip_probability, generator)
     return augment.random_erasing(prepared(images, mean), settings.erasing_probability, generator)
-
-
-def prepared(images: Tensor, mean: Tensor) -> Tensor:
-    """What the network sees at test time: minus the mean image (3, H, W), over ImageNet's standard deviations.
-
-    (B, 3, H, W) uint8 -> float32, channels last.
-    """
-    deviations = 255 * constant(augment.IMAGENET_STD, images.device).view(3, 1, 1)
-    return ((images - mean) / deviations).contiguous(memory_format=torch.channels_last)
 
 
 def sampler_of(run: Run) -> PairSampler:
@@ -63,6 +58,7 @@ def train(run: Run) -> MutualAttentionNet:
     store = ImageStore(subset, settings.height, settings.width, cache=settings.cache)
     mean = mean_image_of(run)
     labels = torch.from_numpy(subset.labels)
+    watched = watched_pairs(run)
 
     run.seed_epoch(0)
     model = MutualAttentionNet(subset.num_identities, settings).to(device, memory_format=torch.channels_last)
@@ -73,6 +69,8 @@ def train(run: Run) -> MutualAttentionNet:
     parts = {"model": model, "optimiser": optimiser, "scaler": scaler}
     last_epoch = run.restore(**parts)
 
+    if last_epoch == 0:
+        say_rms_of_first_step(model)
     network = distributed.parallel(model.train(), device)
     meter = Meter(run, settings.num_epochs, images_per_epoch(run), last_epoch=last_epoch)
     for epoch in range(last_epoch + 1, settings.num_epochs + 1):
@@ -95,22 +93,25 @@ def train(run: Run) -> MutualAttentionNet:
             scaler.step(optimiser)
             scaler.update()
             meter.update(terms, len(first))  # anchors; each comes with a partner
-        meter.finish_epoch(parts, learning_rate=rate)
+        meter.finish_epoch(parts, activity(model, run, watched, mean), learning_rate=rate)
     meter.close()
     return model
 
 
-def embedder(model: MutualAttentionNet, run: Run, mean: Tensor) -> Embed:
-    """A batch of images (B, 3, H, W) uint8 -> test features (B, D), at the run's device and precision."""
+def embedder(model: MutualAttentionNet, run: Run, mean: Tensor, descriptor: str | None = None) -> Embed:
+    """A batch of images (B, 3, H, W) uint8 -> test features (B, D), at the run's device and precision.
+
+    descriptor: as in `MutualAttentionNet.embed`.
+    """
 
     def embed(images: Tensor) -> Tensor:
         with run.autocast():
-            return model.embed(prepared(run.to_device(images), mean))
+            return model.embed(prepared(run.to_device(images), mean), descriptor)
 
     return embed
 
 
-def verifier(model: MutualAttentionNet, run: Run, mean: Tensor) -> Verify:
+def verifier(model: MutualAttentionNet, run: Run, mean: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
     """Two batches of images (B, 3, H, W) uint8 -> how probably each pair shows one person, (B,) on the CPU."""
 
     @torch.inference_mode()
@@ -121,19 +122,32 @@ def verifier(model: MutualAttentionNet, run: Run, mean: Tensor) -> Verify:
     return verify
 
 
+def scores_of(model: MutualAttentionNet, run: Run) -> dict:
+    """What a record keeps: the first search's scores, and by name those of the other searches, of the first search with
+    each other descriptor, of the verifier, and `mean_losses`, over the epochs (lower is faster)."""
+    dataset, settings, mean = run.dataset, run.settings, mean_image_of(run)
+    searches = evaluate(
+        embedder(model, run, mean), dataset, settings, rerank=True, multi_query="multi_query" in dataset.subsets
+    )
+    first = dataset.searches[0].name
+    scores = searches.pop(first) | searches  # what papers report first is not nested
+    for descriptor in model.descriptors:
+        if descriptor != model.descriptor:
+            scores[descriptor] = evaluate(embedder(model, run, mean, descriptor), dataset, settings)[first]
+    scores["verification"] = verification_scores(model, run, mean)
+    if log := run.history.log:
+        terms = ("identification_loss", "verification_loss")
+        scores["mean_losses"] = {term: sum(entry[term] for entry in log) / len(log) for term in terms}
+    return scores
+
+
 @command
 def main(argv: list[str] | None = None) -> None:
     run = open_run(__package__, Settings, argv)
     run.begin()
-    settings, dataset = run.settings, run.dataset
     model = train(run).eval()
-    mean = mean_image_of(run)
-    searches = evaluate(
-        embedder(model, run, mean), dataset, settings, rerank=True, multi_query="multi_query" in dataset.subsets
-    )
-    scores = searches.pop(dataset.searches[0].name)  # what papers report first is not nested
-    scores |= searches | {"verification": verification_accuracy(verifier(model, run, mean), run)}
-    run.finish(scores, model_size(DescriptorPath(model), torch.empty(1, 3, settings.height, settings.width)))
+    image = torch.empty(1, 3, run.settings.height, run.settings.width)
+    run.finish(scores_of(model, run), model_size(DescriptorPath(model), image))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
-"""Deep mutual attention's losses, schedule, mean image and held-out pairs, worked out plainly."""
+"""The mean image worked out plainly, and what a run refuses."""
 
-import math
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,38 +12,12 @@ from common.errors import UserError
 from common.images import ImageStore
 
 from .evaluate import network_of
-from .losses import Batch, losses
-from .mean_image import mean_image, mean_image_of
-from .model import Output
+from .mean_image import mean_image, mean_image_of, prepared
 from .model_test import settings_of
-from .train import learning_rate, prepared
-from .verification import verification_accuracy
 from .verify_images import main as verify_images
 
 
-def test_losses_are_eq_13_of_eq_10_and_12():
-    torch.manual_seed(0)
-    output = Output(torch.randn(4, 5), torch.randn(2, 2))  # of two pairs
-    identities, same = torch.tensor([0, 3, 0, 4]), torch.tensor([True, False])
-    found = losses(output, Batch(identities, same), settings_of(demo=False))
-
-    def cross_entropy(logits, target):
-        p = [math.exp(value) / sum(map(math.exp, logits)) for value in logits]
-        return -math.log(p[target])
-
-    identification = sum(map(cross_entropy, output.identity_logits.tolist(), identities.tolist())) / 4  # eq. 10
-    verification = sum(map(cross_entropy, output.verification_logits.tolist(), [0, 1])) / 2  # eq. 12: [1, 0], [0, 1]
-    assert list(found) == ["loss", "identification_loss", "verification_loss"]
-    assert found["identification_loss"].item() == pytest.approx(identification, rel=1e-5)
-    assert found["verification_loss"].item() == pytest.approx(verification, rel=1e-5)
-    assert found["loss"].item() == pytest.approx(0.5 * verification + identification, rel=1e-5)  # eq. 13
-
-
-def test_learning_rate_falls_geometrically_from_the_40th_to_the_60th_epoch():
-    settings = settings_of(demo=False)
-    expected = {1: 1e-2, 40: 1e-2, 45: 1e-2 * 0.1**0.25, 50: 1e-2 * 0.1**0.5, 59: 1e-2 * 0.1**0.95, 60: 1e-3}
-    for epoch, rate in expected.items():
-        assert learning_rate(epoch, settings) == pytest.approx(rate)
+def test_a_decay_takes_time():
     with pytest.raises(UserError, match="decay_end is 10, and must come after decay_start, 40"):
         settings_of(demo=False, decay_end=10)
 
@@ -87,25 +60,6 @@ def test_the_mean_image_is_computed_once_and_a_damaged_one_is_refused(tmp_path):
     (tmp_path / "mean_image.npy").write_bytes(b"half")
     with pytest.raises(UserError, match=r"mean_image\.npy cannot be read .*remove it"):
         mean_image_of(run)
-
-
-def test_every_process_scores_the_same_held_out_pairs(tmp_path, monkeypatch):
-    """A verifier that knows each person's colour is correct on all pairs, and asked about the same ones."""
-    persons = np.repeat(np.arange(20), 3)
-    colours = (10 * persons)[:, None, None, None].astype(np.uint8)
-    run = run_on(write_images(tmp_path, np.broadcast_to(colours, (60, 32, 32, 3)).copy(), persons), tmp_path)
-    asked = []
-
-    def verify(first, second):
-        people = first[:, 0, 0, 0], second[:, 0, 0, 0]
-        asked.append(torch.stack(people))
-        return (people[0] == people[1]).float()
-
-    assert verification_accuracy(verify, run) == {"accuracy": 1.0, "num_pairs": 64}
-    monkeypatch.setenv("RANK", "1")
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    assert verification_accuracy(verify, run) == {"accuracy": 1.0, "num_pairs": 64}
-    assert torch.equal(*asked)
 
 
 def test_a_network_can_be_timed_before_its_run_has_a_directory(tmp_path):

@@ -12,19 +12,22 @@ MINOR = ("rank5", "rank10", "rank20")  # nearly all of them close to 100 %: neit
 FEWEST_ROWS = 4  # with an order: of three rows, chance alone gives the paper's in one of six
 NOISE_RULE = (
     "`Δ`, and the number in brackets behind the paper's score: difference from the table's first row. Ours is marked "
-    "`(noise)` below 2 s, where s is the root mean square of the rows' sample standard deviations over their seeds."
+    "`(noise)` below 2 s, where s is the sample standard deviation over seeds, pooled over the rows."
 )
 
 
 def shows_difference(document: Document, column: Column) -> bool:
     """Whether the rows' differences from the first row stand beside the column's scores."""
-    return document.ablation and not (column.value or "").endswith(MINOR)
+    return document.ablation and column.ordered and not (column.value or "").endswith(MINOR)
 
 
 def noise_level(summaries: list[Summary]) -> float | None:
-    """s: root mean square of the sample standard deviations; None if no row has two seeds."""
-    deviations = [summary.deviation for summary in summaries if summary.deviation is not None]
-    return math.sqrt(sum(value**2 for value in deviations) / len(deviations)) if deviations else None
+    """s: the pooled sample standard deviation, sqrt(sum (n - 1) deviation^2 / sum (n - 1)); None if no row has two
+    seeds."""
+    spread = [(summary.count - 1, summary.deviation) for summary in summaries if summary.deviation is not None]
+    if not spread:
+        return None
+    return math.sqrt(sum(degrees * value**2 for degrees, value in spread) / sum(degrees for degrees, _ in spread))
 
 
 def rank_agreement(reported: list[float], ours: list[float]) -> float:

@@ -1,6 +1,7 @@
 """`tables/carried.md`: what each module of the five trained networks carries, in one table.
 
-From the JSON of the figures whose document is called `carried...`; common/evaluation/carried.py measures them.
+From the JSON of the figures whose document is called `carried...`; common/evaluation/carried.py measures them. A
+table of that name is only linked.
 """
 
 from pathlib import Path
@@ -10,11 +11,12 @@ from benchmarks.spec import Document, PaperSpec, known_papers, load_spec
 from common.evaluation.carried import WHOLE
 from common.runs.record import Record
 
+from .cells import NOT_APPLICABLE
 from .commands import make_command
 from .figures import read_figure_data
 from .markdown import anchor, markdown_table
 from .staleness import Today
-from .table import NOT_APPLICABLE, Footnotes
+from .table import Footnotes
 
 PREFIX = "carried"  # of the documents' ids
 WAYS = ("frozen", "shuffled")
@@ -67,6 +69,9 @@ def _paper_rows(paper: PaperSpec, kind: str, figures: dict, folder: Path, notes:
     rows = []
     for document in documents:
         link = f"[{paper.short}]({paper.paper}.md#{anchor(document.name)})"
+        if document.kind != "figure":
+            rows.append([link, f"other measures {notes.mark('in a table of its own, see the link')}", *empty])
+            continue
         found = figures.get((document.id, kind))
         if found is None:
             why = notes.mark(f"not measured yet: `{make_command(paper, document, kind)}`")

@@ -4,6 +4,7 @@ import pytest
 from PIL import Image
 
 from benchmarks.pages.carried import carried_page
+from benchmarks.pages.claims import claims_page
 from benchmarks.pages.committed import WEIGHTS_PAGE, committed_page, index, scope, with_headline, with_starts
 from benchmarks.pages.comparison import comparison_page
 from benchmarks.pages.figures import draw_from_records, read_figure_data
@@ -32,6 +33,10 @@ def test_the_committed_index_is_what_make_tables_writes():
 
 def test_the_committed_comparison_is_what_make_tables_writes():
     assert (BENCHMARKS / "tables" / "comparison.md").read_text() == comparison_page(), "run `make tables`"
+
+
+def test_the_committed_claims_are_what_make_tables_writes():
+    assert (BENCHMARKS / "tables" / "claims.md").read_text() == claims_page(), "run `make tables`"
 
 
 def test_the_committed_table_of_what_modules_carry_is_what_make_tables_writes():

@@ -17,10 +17,11 @@ from benchmarks.records import BENCHMARKS, KINDS, published_records
 from benchmarks.spec import PaperSpec, known_papers, load_spec
 from common.runs.record import Record
 
+from .cells import NOT_APPLICABLE
 from .markdown import joined, markdown_table
 from .setup import STARTS
 from .staleness import Today
-from .table import NOT_APPLICABLE, Footnotes
+from .table import Footnotes
 
 KIND, START = "demo", "synthetic"
 BUDGET = 12_000  # images: eight epochs of P x 4 batches

@@ -41,7 +41,9 @@ def draw_sweep(document: Document, source: Source, file: Path) -> None:
         factor = UNITS[column.unit][0]
         summaries = [source.summary(document, row, column) for row in rows]
         series[column.title] = [summary and summary.mean * factor for summary in summaries]
-        deviations[column.title] = [summary and (summary.deviation or 0) * factor for summary in summaries]
+        spread = [summary.deviation if summary else None for summary in summaries]
+        if any(value is not None for value in spread):  # not of one seed
+            deviations[column.title] = [(value or 0) * factor for value in spread]
     if all(sum(value is not None for value in values) < 2 for values in series.values()):
         return  # a single value, whose run belongs to another table, makes no curve
     unit = document.columns[0].unit
@@ -57,7 +59,10 @@ def draw_sweep(document: Document, source: Source, file: Path) -> None:
 
 
 def draw_curves(document: Document, source: Source, file: Path) -> None:
-    """A panel for each of the document's terms, over the epochs of each row's first seed, at up to MAX_TICKS epochs."""
+    """A panel for each of the document's terms, over the epochs of each row's first seed, at up to MAX_TICKS epochs.
+
+    Dotted lines are the borders between the phases of the longest training, where it has phases.
+    """
     logs = {
         row.method: records[0].log
         for row in document.rows
@@ -71,11 +76,14 @@ def draw_curves(document: Document, source: Source, file: Path) -> None:
         term.replace("_", " "): {
             name: [log[position].get(term) if position < len(log) else None for position in shown]
             for name, log in logs.items()
-            if term in log[0]
+            if any(term in entry for entry in log)
         }
         for term in document.terms
     }
     panels = {label: series for label, series in panels.items() if series}
     if panels:
         title = f"{document.name} ({source.title})"
-        panel_figure(file, x=[position + 1 for position in shown], panels=panels, x_label="epoch", title=title)
+        phases = [entry.get("phase") for entry in max(logs.values(), key=len)]
+        borders = [epoch + 0.5 for epoch in range(1, len(phases)) if phases[epoch] != phases[epoch - 1]]
+        x = [position + 1 for position in shown]
+        panel_figure(file, x=x, panels=panels, x_label="epoch", title=title, borders=borders)

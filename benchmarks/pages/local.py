@@ -41,7 +41,9 @@ def summary(page: Page) -> str:
     """Our rows of the documents that have a run here, as plain tables."""
     blocks = []
     for document in page.paper.documents:
-        if document.kind != "table" or not any(source.covers(document) for source in page.sources if source.here):
+        if document.kind not in ("table", "decisions") or not any(
+            source.covers(document) for source in page.sources if source.here
+        ):
             continue
         notes = Footnotes()
         for baselines in (False, True):

@@ -12,11 +12,13 @@ from common.datasets import reader_of
 
 from .ablation import NOISE_RULE, agreement
 from .commands import make_command, unpublished
+from .decisions import decision_lines
+from .effects import main_effects
 from .markdown import contents, markdown_table
 from .origins import origins
 from .setup import STARTS, setup_line
 from .sources import Source, Summary
-from .table import Footnotes, Page, long_table, parts, wide_table
+from .table import Footnotes, Page, long_table, matrices, parts, wide_table
 
 AP_SCORE = re.compile(r"mAP(?:_[a-z]+)?$")  # the end of a column's path
 ESTIMATORS = {"step": "mAP", "trapezoid": "mAP_trapezoid", "interpolated": "mAP_interpolated"}
@@ -43,8 +45,8 @@ def legend(page: Page) -> list[str]:
         lines.append(f"- `{source.title}`: ours, {where} on {KINDS[source.kind]}{none}.")
     if not any(source.here for source in page.sources):
         lines.append(f"- {at_full_size(page.paper)}")
-    estimators = {document.average_precision for document in page.paper.documents} - {None}
-    named = f" mAP is that of the `{min(estimators)}` estimator." if len(estimators) == 1 else ""
+    estimators = own_estimators(page.paper)
+    named = f" AP estimator of our mAP: {estimators.pop()}." if len(estimators) == 1 else ""
     lines += [
         f"- {STARTS['synthetic'].capitalize()}: learned on other synthetic people, see "
         "[common/weights](../../common/weights/README.md).",
@@ -80,6 +82,10 @@ def render_document(page: Page, document: Document) -> list[str]:
     lines: list[str] = [line for setup in filter(None, setups) for line in (f"*{setup}.*", "")]
     if document.kind == "counts":
         lines += [*long_table(page, document, shown, notes), ""]
+    elif document.kind == "decisions":
+        lines += [*decision_lines(page, document, shown, notes), ""]
+    elif document.kind == "matrix":
+        lines += matrices(page, document, shown, notes)
     elif document.columns:
         for group in document.groups():
             lines += [f"**{group}**", ""] if group else []
@@ -90,6 +96,7 @@ def render_document(page: Page, document: Document) -> list[str]:
         for group in document.groups():
             lines += [f"**{group}**", ""] if group else []
             lines += [*wide_table(page, document, shown, notes, group, baselines=True), ""]
+    lines += [*main_effects(document, shown), ""] if document.factors else []
     lines += figures(page, document, shown)
     lines += [line for source in shown if document.ablation for line in agreement(document, source)]
     lines += estimator_lines(page, document, shown)
@@ -130,13 +137,24 @@ def has_run(document: Document, row: Row, source: Source) -> bool:
     return bool(row.run and source.of_row(row, document.data_set_of(row)))
 
 
+def own_estimators(paper: PaperSpec) -> set[str]:
+    """The AP estimators of the paper's tables, each with what the paper says of its own."""
+    return {estimator_text(document) for document in paper.documents} - {""}
+
+
+def estimator_text(document: Document) -> str:
+    """Nothing for the decisions, which have that of the table whose columns they take."""
+    if document.average_precision is None or document.kind == "decisions":
+        return ""
+    return f"`{document.average_precision}`; {document.paper_estimator}"
+
+
 def estimator_lines(page: Page, document: Document, sources: list[Source]) -> list[str]:
     """The AP estimator of the table if the page has several, and by how much the others change our mAP."""
-    own = document.average_precision
-    if own is None:
+    own, text = document.average_precision, estimator_text(document)
+    if not text:
         return []
-    several = len({other.average_precision for other in page.paper.documents} - {None}) > 1
-    lines = [f"- AP estimator of our numbers: `{own}`."] if several else []
+    lines = [f"- AP estimator of our mAP: {text}."] if len(own_estimators(page.paper)) > 1 else []
     for source in sources:
         for other in ESTIMATORS:
             if other != own and (changes := estimator_changes(document, source, ESTIMATORS[other])):

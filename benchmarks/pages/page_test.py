@@ -1,9 +1,12 @@
 """The pages: cells, why a cell is empty, the spread over seeds, and the order and noise of an ablation."""
 
+import re
+
 import pytest
 
 from benchmarks.pages.ablation import noise_level, rank_agreement
-from benchmarks.pages.commands import ASK_ABOVE_SECONDS, make_command, num_trainings
+from benchmarks.pages.commands import ASK_ABOVE_SECONDS, gpu_hours, make_command, trainings, unpublished
+from benchmarks.pages.effects import effect
 from benchmarks.pages.page import render_document, render_page
 from benchmarks.pages.sources import Summary, committed_sources, local_sources
 from benchmarks.pages.table import Page, summary_text
@@ -42,11 +45,16 @@ def test_mean_deviation_and_number_of_seeds_are_those_of_a_calculation_by_hand(m
     assert (full["mAP synthetic"], full["seeds"]) == ("62.0 ± 2.6", "3")
 
 
-def test_another_estimator_of_average_precision_is_given_by_what_it_changes(make_record, committed):
+def test_another_estimator_of_average_precision_is_given_by_what_it_changes(tmp_path, make_record, committed, today):
     records = [make_record("baseline", mAP=0.5), make_record("full", mAP=0.6)]
     records[1].scores["mAP_trapezoid"] = 0.57  # 3 points below; the baseline's is 1 point below
     text = "\n".join(render_document(committed(records), SPEC.document("table5")))
     assert "Under the `trapezoid` estimator our mAP (synthetic) changes by -3.0 to -1.0 points." in text
+    assert "Under the `interpolated` estimator our mAP (synthetic) changes by +1.0 points." in text
+    fgsam = load_spec("fgsam")  # whose paper describes its estimator
+    words = "the paper averages the maximum precisions at different recalls"
+    text = render_page(Page(fgsam, committed_sources([], today), tmp_path, {}), title="T", introduction=[])
+    assert f"AP estimator of our mAP: `step`; {words}" in text and "`step`; the paper does not name" not in text
 
 
 def test_the_standard_error_over_the_test_people_stands_with_its_score(make_record, committed):
@@ -91,16 +99,24 @@ def test_without_any_real_run_one_line_names_command_and_cost(make_record, commi
 
 
 def test_a_plan_that_would_be_refused_is_confirmed_in_its_command():
-    hours = SPEC.real_data_cost.gpu_hours_per_run
     for document in SPEC.documents:
         for kind in ("real", "full"):
-            long = 3600 * hours * num_trainings(document, kind) > ASK_ABOVE_SECONDS
+            long = 3600 * gpu_hours(SPEC, document, kind) > ASK_ABOVE_SECONDS
             assert make_command(SPEC, document, kind).endswith(" YES=1") == long
         assert "YES" not in make_command(SPEC, document, "demo")
-    assert num_trainings(SPEC.document("table2"), "real") == 1 and num_trainings(SPEC.document("table5"), "real") == 5
-    of_regdb = load_spec("dfw_crossmodal").document("table4")  # one network for each of ten trials
-    assert num_trainings(of_regdb, "real") == num_trainings(of_regdb, "full") == 10
-    assert num_trainings(of_regdb, "demo") == 1
+    assert gpu_hours(SPEC, SPEC.document("table2"), "real") == 1.5
+    assert gpu_hours(SPEC, SPEC.document("table5"), "real") == 7.5
+
+
+def test_a_data_sets_own_cost_counts_and_what_precedes_its_first_run():
+    """MGRe's Table 4: four networks on Market-1501, and on DukeMTMC-reID for 1.3 times as long; poses 0.1 and 0.2."""
+    mgre = load_spec("mgre")
+    document = mgre.document("table4")
+    runs = trainings(document, "real")
+    market = sum(dataset == "market1501" for _, dataset in runs)
+    assert 0 < market < len(runs) and {dataset for _, dataset in runs} == {"market1501", "dukemtmcreid"}
+    expected = 4 * (market + 1.3 * (len(runs) - market)) + 0.3
+    assert gpu_hours(mgre, document, "real") == pytest.approx(expected, abs=0.051)
 
 
 def test_counts_are_one_line_each_with_the_methods_in_columns(make_record, committed):
@@ -153,6 +169,17 @@ def test_a_number_that_a_finished_run_does_not_produce_is_not_a_missing_run(tmp_
     assert "not run (a)" in text  # the baseline
 
 
+def test_a_row_that_a_data_set_cannot_have_says_why_and_names_no_command(tmp_path, make_record, today):
+    paper = load_spec("mutual_attention")
+    record = make_record("full")
+    record.scores["multi_query"] = {"rank1": 0.7, "mAP": 0.6}
+    shown = Page(paper, committed_sources([record], today), tmp_path / "mutual_attention", {})
+    text = "\n".join(render_document(shown, paper.document("table1")))
+    market, duke = [line for line in text.splitlines() if line.startswith("| ↳ Multi-shoot, ")]
+    assert "impossible" not in market and duke.count("impossible (") == 5 and "not run" not in duke
+    assert re.search(r"- \(.\) DukeMTMC-reID has no further images of its queries", text)
+
+
 def test_rows_of_a_sweep_belong_to_demo_or_to_the_papers_size(make_record, committed):
     records = [make_record("full+num_parts=6"), make_record(kind="real")]
     lines = render_document(committed(records), SPEC.document("fig7"))
@@ -173,9 +200,10 @@ def test_kendalls_tau_by_hand():
     assert rank_agreement([1, 2, 3], [3, 2, 1]) == -1
 
 
-def test_noise_level_is_the_root_mean_square_over_rows():
+def test_noise_level_is_pooled_over_the_rows_by_their_degrees_of_freedom():
     summaries = [Summary(0.5, 0.03, 3), Summary(0.6, 0.04, 3), Summary(0.7, None, 1)]
     assert noise_level(summaries) == pytest.approx((0.0025 / 2) ** 0.5)
+    assert noise_level([Summary(0.5, 0.03, 3), Summary(0.6, 0.06, 2)]) == pytest.approx((0.0054 / 3) ** 0.5)
     assert noise_level(summaries[2:]) is None
 
 
@@ -213,8 +241,10 @@ def test_an_order_of_less_than_four_rows_is_not_judged(make_record, committed, n
     assert ("Kendall" in text) == shown
 
 
+DFW = load_spec("dfw_crossmodal")
+
+
 def test_neither_differences_nor_orders_of_rank_10_and_20_are_shown(tmp_path, make_record, today):
-    paper = load_spec("dfw_crossmodal")
     variants = ("baseline", "dfw", "sln", "full")
     records = [
         make_record(
@@ -224,8 +254,8 @@ def test_neither_differences_nor_orders_of_rank_10_and_20_are_shown(tmp_path, ma
     ]
     for position, record in enumerate(records):
         record.scores.update({"rank10": 0.7 + position / 100, "rank20": 0.8 + position / 100})
-    shown = Page(paper, committed_sources(records, today), tmp_path / "dfw_crossmodal", {})
-    lines = render_document(shown, paper.document("table1"))
+    shown = Page(DFW, committed_sources(records, today), tmp_path / "dfw_crossmodal", {})
+    lines = render_document(shown, DFW.document("table1"))
     headers = [line.strip("| ").split(" | ")[1:] for line in lines if line.startswith("| Method |")]
     assert headers == [
         ["R1 paper", "R1 synthetic", "Δ", "mAP paper", "mAP synthetic", "Δ"],
@@ -234,6 +264,50 @@ def test_neither_differences_nor_orders_of_rank_10_and_20_are_shown(tmp_path, ma
     ]
     (order,) = [line for line in lines if "Kendall" in line]
     assert "R1 1.00" in order and "mAP 0.67" in order and "R10" not in order and "R20" not in order
+
+
+def test_main_effects_of_the_paper_and_of_ours_by_hand(make_record, tmp_path, today):
+    """Of four rows; each seed's effects are one sample. The last record's seed has not run in every row."""
+    table = DFW.document("table1_all_rows")
+    kept = ("Baseline", "Baseline + DFW", "Baseline + SLN", "Baseline + DFW + SLN")
+    factors = {"DFW": kept[1::2], "SLN": kept[2:]}
+    rows = tuple(row for name in kept for row in table.rows if row.method == name)
+    table = table.model_copy(update={"rows": rows, "factors": factors, "ablation": False, "baselines": ()})
+    mAPs = {"baseline": (0.10, 0.10), "dfw": (0.13, 0.11), "sln": (0.20, 0.22), "dfw_sln": (0.25, 0.21)}
+    records = [
+        make_record(variant, seed, mAP, rank1=0.5, paper="dfw_crossmodal", dataset="sysu_mm01")
+        for variant, values in mAPs.items()
+        for seed, mAP in enumerate((*values, *([0.9] if variant == "sln" else [])))
+    ]
+    lines = render_document(Page(DFW, committed_sources(records, today), tmp_path, {}), table)
+    start = lines.index(next(line for line in lines if line.startswith("Main effects over the 4 rows")))
+    header = cells(lines[start:], "Main effect")
+    # DFW: (3 + 5) / 2 and (1 - 1) / 2 points, mean 2, standard error 2; SLN: (10 + 12) / 2 and (12 + 10) / 2.
+    dfw, sln = (dict(zip(header, cells(lines[start:], name), strict=True)) for name in factors)
+    assert dfw["SYSU-MM01 mAP synthetic"] == "+2.0 ± 2.0 (n=2)"
+    assert sln["SYSU-MM01 mAP synthetic"] == "+11.0 ± 0.0 (n=2)"
+    assert dfw["SYSU-MM01 mAP paper"] == "+0.2"  # (51.12 - 51.75 + 57.69 - 56.56) / 2
+    assert dfw["RegDB mAP synthetic"] == "not run"
+    assert not any("R10" in title or "R20" in title for title in header)
+
+
+def test_the_main_effects_of_table_1():
+    """DFW's paper: SYSU-MM01 -0.1, +6.2, +3.0 points of mAP; RegDB +0.8, +5.9, +4.1."""
+    table = DFW.document("table1_all_rows")
+    for column, expected in {"sysu_mAP": (-0.1, 6.2, 3.0), "regdb_mAP": (0.8, 5.9, 4.1)}.items():
+        found = [effect(table, having, lambda row, of=column: row.reported[of]) for having in table.factors.values()]
+        assert found == pytest.approx(expected, abs=0.051)
+
+
+@pytest.mark.parametrize(
+    ("document", "runs"), [("table4", 10), ("table2", 20), ("fig3b", 80), ("table1_all_rows", 88), ("table1", 4)]
+)
+def test_on_real_and_full_size_data_each_of_regdbs_ten_trials_is_a_run_and_in_the_demo_one_is(document, runs):
+    table = DFW.document(document)
+    assert f"({runs} trainings, about {1.5 * runs:g} GPU hours" in unpublished(DFW, table)
+    assert len(trainings(table, "full")) == runs
+    of_demo = {"table4": 1, "table2": 2, "fig3b": 8, "table1_all_rows": 16, "table1": 4}
+    assert len(trainings(table, "demo")) == of_demo[document]
 
 
 # ------------------------------------------------------------------ whole pages
@@ -322,6 +396,20 @@ def test_cost_columns_are_converted_to_their_unit(make_record, committed):
         *("Training (min) paper", "Training (min) synthetic"),
     ]
     assert cells(lines, "Ours") == ["Ours", "–", "11.20", "4.05", "1.23", "–", "1.8"]
+
+
+def test_a_matrix_has_a_table_for_the_papers_numbers_and_one_for_each_source(make_record, committed):
+    columns = [
+        {"id": "parameters", "title": "Parameters", "unit": "M", "value": "model.num_parameters"},
+        {"id": "macs", "title": "MACs", "unit": "G", "value": "model.macs"},
+    ]
+    rows = [{"method": "Ours", "reported": {"macs": 4.05}, "run": {"variant": "full"}}]
+    document = {"id": "cost", "name": "Cost", "kind": "matrix", "caption": "", "dataset": "market1501"}
+    lines = render_document(committed([make_record()]), Document.model_validate(
+        document | {"columns": columns, "rows": rows}))  # fmt: skip
+    reported, ours = lines.index("**paper**"), lines.index("**synthetic**")
+    assert cells(lines[reported:], "Ours") == ["Ours", "–", "4.05"]
+    assert cells(lines[ours:], "Ours") == ["Ours", "11.20", "1.23"]
 
 
 def test_a_file_that_is_not_a_record_is_named(tmp_path):

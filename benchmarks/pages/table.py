@@ -11,14 +11,23 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from benchmarks.spec import UNITS, Column, Document, PaperSpec, Row
+from benchmarks.spec import Column, Document, PaperSpec, Row
 
 from .ablation import gain, reported_gain, shows_difference
+from .cells import (
+    NOT_APPLICABLE,
+    column_title,
+    difference_cell,
+    heading,
+    method_name,
+    num_seeds,
+    reported_cell,
+    summary_text,
+)
 from .commands import make_command
-from .markdown import joined, markdown_table
-from .sources import Source, Summary
+from .markdown import markdown_table
+from .sources import Source
 
-NOT_APPLICABLE = "–"
 MOST_COLUMNS = 8  # of numbers, as many as a page is wide; with more, our numbers are rows too
 
 
@@ -169,33 +178,16 @@ def long_table(page: Page, document: Document, sources: list[Source], notes: Foo
     return markdown_table(["", *headers], lines)
 
 
-def heading(column: Column) -> str:
-    return column.title if column.unit in ("count", "year") else f"{column.title} ({column.unit})"
-
-
-def column_title(document: Document, column: Column) -> str:
-    """The column's title, with its unit unless it is a score, which the pages' legend says to be in per cent."""
-    return column.title if is_score(document, column) else heading(column)
-
-
-def is_score(document: Document, column: Column) -> bool:
-    return column.unit == "%" and document.average_precision is not None
-
-
-def method_name(row: Row) -> str:
-    reference = f" [{row.ref}]" if row.ref is not None else ""
-    return f"{row.method}{reference}" + (f" ({row.venue})" if row.venue else "")
-
-
-def reported_cell(row: Row, column: Column) -> str:
-    value = row.reported.get(column.id)
-    return NOT_APPLICABLE if value is None else column.text(value)
-
-
-def num_seeds(document: Document, row: Row, columns: Sequence[Column], source: Source) -> str:
-    """How many runs the row's numbers are means over; nothing without any."""
-    found = [source.summary(document, row, column) for column in columns]
-    return joined(summary.count for summary in found if summary)
+def matrices(page: Page, document: Document, sources: list[Source], notes: Footnotes) -> list[str]:
+    """A table of rows and columns for the paper's numbers and one for each source: many columns of short cells."""
+    blocks = {"paper": lambda row, column: reported_cell(row, column)}
+    for source in sources:
+        blocks[source.title] = lambda row, column, source=source: cell(page, document, row, column, source, notes)
+    lines = []
+    for title, text in blocks.items():
+        cells = [[method_name(row), *(text(row, column) for column in document.columns)] for row in document.rows]
+        lines += [f"**{title}**", "", *markdown_table(["", *map(heading, document.columns)], cells), ""]
+    return lines
 
 
 def cell(
@@ -210,6 +202,8 @@ def cell(
 ) -> str:
     if row.run is None or column.value is None or not row.fits(source.kind):
         return NOT_APPLICABLE
+    if reason := row.not_on.get(document.data_set_of(row, column)):
+        return f"impossible {notes.mark(reason)}"
     summary = source.summary(document, row, column)
     if summary is None and source.of_row(row, document.data_set_of(row, column)):
         return NOT_APPLICABLE  # the run exists without such a number, as a histogram without multi-query scores
@@ -220,24 +214,3 @@ def cell(
         again = f"`{make_command(page.paper, document, source.kind)} FORCE=1`"
         text += f" {notes.mark(f'stale: the {summary.stale} changed since this run; {again} runs it again')}"
     return text
-
-
-def summary_text(summary: Summary, column: Column, *, seeds: bool = True) -> str:
-    """`60.1 ± 0.4 (n=3, se 1.2)`, or `60.1 (se 1.2)` for one run; counts are printed without either. seeds: with n."""
-    factor = UNITS[column.unit][0]
-    text, notes = column.text(summary.mean * factor), []
-    if summary.deviation is not None and column.unit != "count":
-        text += f" ± {column.text(summary.deviation * factor)}"
-        notes += [f"n={summary.count}"] if seeds else []
-    if summary.error is not None:
-        notes.append(f"se {column.text(summary.error * factor)}")
-    return f"{text} ({', '.join(notes)})" if notes else text
-
-
-def difference_cell(document: Document, row: Row, column: Column, source: Source) -> str:
-    """Reproduced minus reported, in the column's unit."""
-    summary, reported = source.summary(document, row, column), row.reported.get(column.id)
-    if summary is None or reported is None:
-        return NOT_APPLICABLE
-    factor = UNITS[column.unit][0]
-    return f"{summary.mean * factor - reported:+,.{column.places}f}"

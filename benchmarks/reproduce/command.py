@@ -39,7 +39,7 @@ WHAT_HAPPENS = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("papers", nargs="+", metavar="PAPER")
-    parser.add_argument("--scope", choices=("headline", "all"), default="headline")
+    parser.add_argument("--scope", choices=("headline", "all", "decisions"), default="headline")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument(
         "--data-root", type=Path, help="real data at the paper's settings (also the DATA_ROOT variable)"
@@ -103,7 +103,7 @@ def confirm(plans: list[tuple[PaperSpec, Plan]], arguments: argparse.Namespace, 
 def make_plans(arguments: argparse.Namespace, launch: Launch) -> list[tuple[PaperSpec, Plan]]:
     """Make and print the plan of each paper. UserError: none of the papers can be run.
 
-    The plans of several papers include the runs of the comparison page.
+    The plans of several papers include the runs of the comparison page, but with scope `decisions`.
     """
     root, plans, refused = data_root(arguments), [], []
     several = len(arguments.papers) > 1
@@ -118,7 +118,7 @@ def make_plans(arguments: argparse.Namespace, launch: Launch) -> list[tuple[Pape
                 data_root=root,
                 device=launch.planning_device,
                 force=arguments.force,
-                also=labels_of(name) if several and root is None else (),
+                also=labels_of(name) if several and root is None and arguments.scope != "decisions" else (),
             )
         except UserError as error:
             if not several:

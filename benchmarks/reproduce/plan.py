@@ -55,10 +55,12 @@ class Plan:
 
 
 def chosen_documents(paper: PaperSpec, scope: str, only: Sequence[str]) -> list[Document]:
-    """The documents in the scope, or those that `only` names."""
+    """The documents in the scope, or those that `only` names. Scope `all` has every table and figure, but not the
+    decisions."""
     if only:
         return [document for document in paper.documents if document.id in only]
-    return [document for document in paper.documents if scope in ("all", document.scope)]
+    scopes = ("headline", "all") if scope == "all" else (scope,)
+    return [document for document in paper.documents if document.scope in scopes]
 
 
 def chosen_rows(
@@ -107,6 +109,8 @@ def make_plan(
     UserError: none of the data sets is there.
     """
     rows = chosen_rows(paper, scope, only, demo=data_root is None, also=also)
+    if not rows:
+        raise UserError(f"specs/{paper.paper}.yaml has no document of scope '{scope}' with a run")
     datasets, left_out = _open_data_sets(dict.fromkeys(dataset for _, dataset, _ in rows), data_root)
     if not datasets:
         raise UserError("nothing can be run:\n       " + "\n       ".join(left_out))

@@ -6,12 +6,13 @@ image_id is a file name (below the data set's folder, or the last part alone whe
 `--coco-images FILE` maps to a name: an annotation file with "images": [{"id", "file_name"}].
 
 Of several people in an image the one with the highest score is taken. An image without a person gets no pose.
+`--subsets train` leaves out test images, whose poses few programs need. An interrupted detection goes on where it was.
 """
 
 import argparse
 import json
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -42,24 +43,56 @@ def main(argv: list[str] | None = None) -> None:
     add_dataset_arguments(parser)
     parser.add_argument("--coco-results", type=Path, metavar="FILE", help="results of another pose estimator")
     parser.add_argument("--coco-images", type=Path, metavar="FILE", help="file names of the results' image numbers")
+    parser.add_argument("--subsets", nargs="+", metavar="NAME", help="such as train; default: all of the data set")
     parser.add_argument("--force", action="store_true", help="replace the file of poses that is there")
     arguments = parser.parse_args(argv)
     dataset = dataset_of(arguments)
     path = pose_file(dataset)
+    names = file_names(dataset, arguments.subsets)
     if path.exists() and not arguments.force:
         raise UserError(f"{path} is there already; --force replaces it")
     if arguments.coco_results:
-        poses = read_coco_results(arguments.coco_results, dataset, arguments.coco_images)
+        found = read_coco_results(arguments.coco_results, dataset, arguments.coco_images)
+        poses = {name: joints for name, joints in found.items() if name in names}
     else:
         device = devices.select_device(arguments.device)
-        poses = detect_poses(dataset, keypoint_rcnn(device), device)
+        progress = Progress(path.with_name(path.name + ".progress"), dataset)
+        poses = detect_poses(names, keypoint_rcnn(device), device, progress=progress)
     write_poses(path, dataset, poses)
-    print(f"{path}: poses of {len(poses)} of {len(file_names(dataset))} images")
+    if not arguments.coco_results:
+        progress.file.unlink()
+    print(f"{path}: poses of {len(poses)} of {len(names)} images")
 
 
-def file_names(dataset: DataSet) -> dict[str, Path]:
-    """Every image of every subset: its name below the data set's folder, with forward slashes, and its path."""
-    paths = (sample.path for subset in dataset.subsets.values() for sample in subset.samples)
+class Progress:
+    """The images that an earlier call has been through: a line of JSON for each, `keypoints` null without a person,
+    after one with the images' fingerprint, without which the file is begun again."""
+
+    def __init__(self, file: Path, dataset: DataSet):
+        self.file, header = file, json.dumps({"fingerprint": dataset.fingerprint})
+        lines = file.read_text().split("\n")[:-1] if file.is_file() else []  # what follows the last newline is cut off
+        if not lines or lines[0] != header:
+            lines = [header]
+        file.write_text("".join(line + "\n" for line in lines))
+        entries = [json.loads(line) for line in lines[1:]]
+        self.done = {entry["file_name"]: entry["keypoints"] for entry in entries}
+
+    def add(self, found: Mapping[str, np.ndarray | None]) -> None:
+        with self.file.open("a") as stream:
+            for name, joints in found.items():
+                keypoints = None if joints is None else joints.astype(float).tolist()
+                stream.write(json.dumps({"file_name": name, "keypoints": keypoints}) + "\n")
+
+
+def file_names(dataset: DataSet, subsets: Sequence[str] | None = None) -> dict[str, Path]:
+    """Every image of these subsets, default all: its name below the data set's folder, with forward slashes, and its
+    path. UserError: the data set has no such subset."""
+    for name in subsets or ():
+        if name not in dataset.subsets:
+            known = ", ".join(dataset.subsets)
+            raise UserError(f"{dataset.name} has no subset '{name}'; it has {known}")
+    chosen = [dataset.subsets[name] for name in subsets or dataset.subsets]
+    paths = (sample.path for subset in chosen for sample in subset.samples)
     return {path.relative_to(dataset.folder).as_posix(): path for path in paths}
 
 
@@ -136,18 +169,30 @@ def keypoint_rcnn(device: torch.device) -> Detector:
 
 @torch.inference_mode()
 def detect_poses(
-    dataset: DataSet, detector: Detector, device: torch.device, batch_size: int = 16
+    names: Mapping[str, Path],
+    detector: Detector,
+    device: torch.device,
+    batch_size: int = 16,
+    progress: Progress | None = None,
 ) -> dict[str, np.ndarray]:
-    """{file name: (17, 3) x y v} of the images in which a person is found."""
-    poses, files = {}, list(file_names(dataset).items())
+    """{file name: (17, 3) x y v} of the images in which a person is found. names: as `file_names` gives them."""
+    done = progress.done if progress else {}
+    poses = {
+        name: np.array(joints, np.float32) for name, joints in done.items() if name in names and joints is not None
+    }
+    files = [(name, path) for name, path in names.items() if name not in done]
     for start in tqdm(range(0, len(files), batch_size), desc="poses", unit="batch", disable=None):
         batch = files[start : start + batch_size]
+        found: dict[str, np.ndarray | None] = dict.fromkeys(name for name, _ in batch)
         images = [_read(path).to(device) for _, path in batch]
         for (name, path), people in zip(batch, detector(images), strict=True):
             if len(people["scores"]) and people["scores"].max() >= MIN_PERSON_SCORE:
                 best = int(people["scores"].argmax())
                 certain = people["keypoints_scores"][best].cpu().numpy() >= MIN_JOINT_LOGIT
-                poses[name] = _with_visibility(people["keypoints"][best].cpu().numpy(), certain, path)
+                found[name] = _with_visibility(people["keypoints"][best].cpu().numpy(), certain, path)
+        poses |= {name: joints for name, joints in found.items() if joints is not None}
+        if progress:
+            progress.add(found)
     return poses
 
 

@@ -81,10 +81,44 @@ def test_the_detectors_best_person_is_taken_and_empty_images_have_none(dataset):
         assert images[0].dtype == torch.float32 and images[0].max() <= 1
         return [people] + [nobody] * (len(images) - 1)
 
-    poses = extract_poses.detect_poses(dataset, detector, torch.device("cpu"), batch_size=8)
-    assert sum(calls) == len(extract_poses.file_names(dataset)) and len(poses) == len(calls)
+    names = extract_poses.file_names(dataset)
+    poses = extract_poses.detect_poses(names, detector, torch.device("cpu"), batch_size=8)
+    assert sum(calls) == len(names) and len(poses) == len(calls)
     joints = next(iter(poses.values()))
     assert joints[0].tolist() == [8, 8, 2] and joints[16].tolist() == [0, 0, 0]
+
+
+def test_only_the_named_subsets_and_after_an_interruption_only_the_rest(dataset, monkeypatch):
+    seen, limit = [], [5]
+
+    def detector(images):
+        if len(seen) >= limit[0]:
+            raise KeyboardInterrupt
+        seen.extend(images)
+        person = {
+            "scores": torch.tensor([0.9]),
+            "keypoints": torch.full((1, 17, 3), 3.0 + len(seen)),
+            "keypoints_scores": torch.full((1, 17), 5.0),
+        }
+        return [person] + [person | {"scores": torch.tensor([0.1])}] * (len(images) - 1)
+
+    detect = extract_poses.detect_poses
+    monkeypatch.setattr(extract_poses, "keypoint_rcnn", lambda device: detector)
+    monkeypatch.setattr(extract_poses, "detect_poses", lambda *words, **more: detect(*words, batch_size=3, **more))
+    words = ["--data-root", str(dataset.folder.parent), "--device", "cpu", "--subsets", "query", "--force"]
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        extract_poses.main(words)
+    assert len(seen) == 6  # two batches
+    limit[0] = 1000
+    extract_poses.main(words)
+    assert len(seen) == len(dataset.query)  # each image once
+    poses = read_poses(pose_file(dataset), dataset)
+    names = [sample.path.relative_to(dataset.folder).as_posix() for sample in dataset.query.samples]
+    assert sorted(poses) == sorted(names[::3])
+    assert [poses[name][0, 0] for name in names[:6:3]] == [6, 9]
+    assert not list(dataset.folder.glob("*.progress"))
+    with pytest.raises(SystemExit):
+        extract_poses.main([*words[:-2], "tests", "--force"])
 
 
 def test_keypoint_rcnn_offline_names_the_file_and_the_way_on(tmp_path, monkeypatch):

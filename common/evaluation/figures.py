@@ -4,7 +4,7 @@ Each returns what it shows as JSON values; `table` is printed above the figure (
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,12 @@ def random_images(run: Run, subset: Subset) -> ShownImages:
 
 @torch.inference_mode()
 def heat_map_figure(
-    runs: Mapping[str, LoadedRun], file: Path, feature_map: FeatureMap, *, less_mean: bool = False
+    runs: Mapping[str, LoadedRun],
+    file: Path,
+    feature_map: FeatureMap,
+    *,
+    less_mean: bool = False,
+    show_joints: bool = False,
 ) -> dict[str, Any]:
     """Query images of random identities under each network's feature map.
 
@@ -66,7 +71,7 @@ def heat_map_figure(
     map of the measured images, which is what the network puts into every image whatever it shows.
 
     `maps`: (n, h, w) in [0, 1], stretched image by image; `cover`: the mean share of cells above one half. Where the
-    data set has joints, `on_person`: {network: as `energy_on_person`}.
+    data set has joints, `on_person`: {network: as `energy_on_person`}. show_joints: draw those that can be seen.
     """
     run = next(iter(runs.values())).run
     shown, query = random_images(run, run.dataset.query), run.dataset.query
@@ -83,6 +88,8 @@ def heat_map_figure(
             maps[f"{method}, less the mean"] = stretched(energy - others.mean(0)).numpy()
         if boxes is not None:
             on_person[method] = energy_on_person(others, in_box(boxes, *others.shape[1:]))
+    if show_joints and joints is not None:
+        shown = replace(shown, pixels=with_joints(shown.pixels, joints[shown.positions]))
     found = shown.draw_heat_maps(maps, file)
     if on_person:
         found["table"]["headers"] += ["energy on the person's box", "the box's part of the image", "follows the box"]
@@ -121,6 +128,17 @@ def energy_on_person(energy: Tensor, inside: Tensor) -> dict[str, float]:
     follows = F.cosine_similarity(own[0].flatten(), own[1].flatten(), dim=0)
     shares = {"energy": on_person.mean(), "area": inside.mean(), "follows": follows}
     return {name: round(value.item(), 4) for name, value in shares.items()}
+
+
+def with_joints(pixels: Tensor, joints: Tensor) -> Tensor:
+    """(n, 3, H, W) uint8 with a white dot of 3 x 3 pixels at each joint, (n, 17, 3), that can be seen."""
+    drawn = pixels.clone()
+    height, width = pixels.shape[2:]
+    for image, own in zip(drawn, joints, strict=True):
+        for x, y, _ in own[own[:, 2] == 2].tolist():
+            row, column = min(max(round(y * height), 1), height - 2), min(max(round(x * width), 1), width - 2)
+            image[:, row - 1 : row + 2, column - 1 : column + 2] = 255
+    return drawn
 
 
 def person_boxes(joints: Tensor) -> Tensor:

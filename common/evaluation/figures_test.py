@@ -2,7 +2,7 @@
 
 import torch
 
-from common.evaluation.figures import MARGIN, energy_on_person, in_box, person_boxes
+from common.evaluation.figures import MARGIN, energy_on_person, in_box, person_boxes, with_joints
 
 
 def test_the_box_is_that_of_the_visible_joints_with_a_margin_cut_to_the_image():
@@ -29,3 +29,16 @@ def test_energy_on_the_person_and_whether_it_follows_the_box():
     assert energy_on_person(4 - 3 * boxes, boxes) == {"energy": 0.2, "area": 0.5, "follows": -1.0}
     fixed = torch.stack([3 * upper + 1] * 2)  # looks at the upper half of every image
     assert energy_on_person(fixed, boxes) == {"energy": 0.5, "area": 0.5, "follows": 0.0}
+
+
+def test_dots_are_where_joints_can_be_seen():
+    joints = torch.zeros(1, 17, 3)
+    joints[0, 3] = torch.tensor([0.5, 0.25, 2.0])
+    joints[0, 4] = torch.tensor([0.1, 0.9, 1.0])
+    joints[0, 5] = torch.tensor([1.0, 1.0, 2.0])  # at the corner
+    pixels = torch.zeros(1, 3, 64, 32, dtype=torch.uint8)
+    rows, columns = torch.nonzero(with_joints(pixels, joints)[0, 1], as_tuple=True)
+    expected = {(r, c) for r in (15, 16, 17) for c in (15, 16, 17)} | {
+        (r, c) for r in (61, 62, 63) for c in (29, 30, 31)
+    }
+    assert set(zip(rows.tolist(), columns.tolist(), strict=True)) == expected and pixels.sum() == 0

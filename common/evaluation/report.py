@@ -107,7 +107,12 @@ def find_dataset(run: Run, name: str | None, root: Path | None) -> DataSet:
 
 
 def _table(scores: dict[str, dict[str, float]]) -> str:
-    columns = {"mAP": "mAP", "mAP_trapezoid": "mAP (trapezoid)", "mINP": "mINP"}
+    columns = {
+        "mAP": "mAP",
+        "mAP_trapezoid": "mAP (trapezoid)",
+        "mAP_interpolated": "mAP (interpolated)",
+        "mINP": "mINP",
+    }
     columns |= {f"rank{rank}": f"Rank-{rank}" for rank in RANKS}
 
     def cell(row: dict[str, float], name: str) -> str:
@@ -126,7 +131,10 @@ def _legend(searches: tuple[Search, ...]) -> str:
     protocols = ", ".join(dict.fromkeys(search.protocol for search in searches))
     trials = max(len(search.trials) for search in searches)
     means = f" Means and standard deviations over {trials} trials." if trials else ""
-    estimators = "mAP averages the precision at each match; (trapezoid) is compute_AP.m's."
+    estimators = (
+        "mAP averages the precision at each match; (trapezoid) is compute_AP.m's, (interpolated) takes the highest "
+        "precision at each recall or beyond."
+    )
     return f"Protocol: {protocols}. {estimators} se: standard error over the test people.{means}"
 
 

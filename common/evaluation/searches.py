@@ -71,9 +71,9 @@ def evaluate_first_search(embed: Embed | Mapping[str, Embed], dataset: DataSet, 
 def score_search(
     search: Search, query_features: Tensor, gallery_features: Tensor, *, metric: str = "euclidean", rerank: bool = False
 ) -> dict:
-    """Scores as fractions: mAP (step), mAP_trapezoid, mINP, rank1, rank5, rank10, rank20, and cmc, the curve up to rank
-    CURVE_RANKS; and num_valid_queries. `<name>_error` is the standard error that comes from the choice of test people
-    (`standard_errors`).
+    """Scores as fractions: mAP (step), mAP_trapezoid, mAP_interpolated, mINP, rank1, rank5, rank10, rank20, and cmc,
+    the curve up to rank CURVE_RANKS; and num_valid_queries. `<name>_error` is the standard error that comes from the
+    choice of test people (`standard_errors`).
 
     For a search with trials they are means over the trials, each with its standard deviation (n - 1) as `<name>_std`.
     rerank: k-reciprocal re-ranking with the usual settings, on normalised features if the metric is cosine.
@@ -105,6 +105,7 @@ def scores_of(matches: RankedMatches) -> dict:
     by_query = {
         "mAP": matches.average_precisions("step"),
         "mAP_trapezoid": matches.average_precisions("trapezoid"),
+        "mAP_interpolated": matches.average_precisions("interpolated"),
         "mINP": matches.inverse_penalties(),
         **{f"rank{rank}": (matches.first_ranks <= rank).astype(float) for rank in RANKS},
     }

@@ -1,8 +1,9 @@
 """Retrieval scores: CMC, mAP and mINP, computed in query blocks without a loop over queries.
 
 CMC and the `step` average precision are those of nearly all re-ID code bases; `trapezoid` is `compute_AP.m` of the
-Market-1501 tool box (Zheng et al., ICCV 2015); mINP is Ye et al., "Deep Learning for Person Re-identification: A Survey
-and Outlook", TPAMI 2021 (arXiv 2001.04193), Sec. III-A.
+Market-1501 tool box (Zheng et al., ICCV 2015); `interpolated` is that of object detection at all points, where the
+precision at a recall is the highest at that recall or beyond; mINP is Ye et al., "Deep Learning for Person
+Re-identification: A Survey and Outlook", TPAMI 2021 (arXiv 2001.04193), Sec. III-A.
 
 Shapes: Q queries, G gallery images, B queries of one block, D dimensions.
 """
@@ -165,11 +166,24 @@ def rank_feature_matches(
         return _rank_panels(panels, labels, min(memory_limit // 4 // torch.get_num_threads(), BLOCK_MEMORY), protocol)
 
 
+def _interpolated(found: np.ndarray, rank: np.ndarray) -> np.ndarray:
+    """At each match the highest precision at it or at a later one of its query."""
+    precision = found / rank
+    order = precision.argsort()
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    query = len(order) * (found == 1).cumsum()
+    # From the last match to the first, each query begins above all of the one after it.
+    highest = np.maximum.accumulate((place - query)[::-1])[::-1] + query
+    return precision[order[highest]]
+
+
 # At each match, `found` matches are among the first `rank` images (both count from 1).
 PRECISIONS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "step": lambda found, rank: found / rank,
     # compute_AP.m: the mean of the precision here and one rank earlier, which is 1 before the first rank.
     "trapezoid": lambda found, rank: (found / rank + np.where(rank > 1, (found - 1) / np.maximum(rank - 1, 1), 1)) / 2,
+    "interpolated": _interpolated,
 }
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from common.metrics import RankingScores, ScoringError, ranking, score_features, score_ranking
 
-ESTIMATORS = ("step", "trapezoid")
+ESTIMATORS = ("step", "trapezoid", "interpolated")
 
 
 def rank_one_query(ranked: list[tuple[int, int]], distances=None, **options) -> RankingScores:
@@ -24,35 +24,38 @@ MATCH, NON_MATCH, JUNK, DISTRACTOR, SAME_CAMERA = (1, 2), (7, 2), (-1, 2), (0, 2
 
 
 @pytest.mark.parametrize(
-    ("ranked", "step", "trapezoid", "first_rank", "inverse_penalty"),
+    ("ranked", "step", "trapezoid", "interpolated", "first_rank", "inverse_penalty"),
     [
-        ([MATCH], Fraction(1), Fraction(1), 1, Fraction(1)),
-        ([NON_MATCH, MATCH], Fraction(1, 2), Fraction(1, 4), 2, Fraction(1, 2)),
+        ([MATCH], Fraction(1), Fraction(1), Fraction(1), 1, Fraction(1)),
+        ([NON_MATCH, MATCH], Fraction(1, 2), Fraction(1, 4), Fraction(1, 2), 2, Fraction(1, 2)),
         # Matches at ranks 1 and 3. Precision there 1 and 2/3; one rank earlier 1 (before the first) and 1/2.
         (
             [MATCH, NON_MATCH, MATCH],
             (1 + Fraction(2, 3)) / 2,
             (Fraction(1 + 1, 2) + (Fraction(2, 3) + Fraction(1, 2)) / 2) / 2,
+            (1 + Fraction(2, 3)) / 2,
             1,
             Fraction(2, 3),
         ),
-        # Matches at ranks 2, 3 and 5: precision 1/2, 2/3, 3/5; one rank earlier 0, 1/2, 1/2.
+        # Matches at ranks 2, 3 and 5: precision 1/2, 2/3, 3/5; one rank earlier 0, 1/2, 1/2; highest from there on 2/3,
+        # 2/3, 3/5.
         (
             [NON_MATCH, MATCH, MATCH, NON_MATCH, MATCH],
             (Fraction(1, 2) + Fraction(2, 3) + Fraction(3, 5)) / 3,
             (Fraction(1, 2) + Fraction(2, 3) + Fraction(1, 2) + Fraction(3, 5) + Fraction(1, 2)) / 6,
+            (2 * Fraction(2, 3) + Fraction(3, 5)) / 3,
             2,
             Fraction(3, 5),
         ),
         # Junk and the person's own camera take no rank; a distractor does.
-        ([JUNK, SAME_CAMERA, MATCH], Fraction(1), Fraction(1), 1, Fraction(1)),
-        ([DISTRACTOR, JUNK, MATCH], Fraction(1, 2), Fraction(1, 4), 2, Fraction(1, 2)),
+        ([JUNK, SAME_CAMERA, MATCH], Fraction(1), Fraction(1), Fraction(1), 1, Fraction(1)),
+        ([DISTRACTOR, JUNK, MATCH], Fraction(1, 2), Fraction(1, 4), Fraction(1, 2), 2, Fraction(1, 2)),
         # A non-match in the query's own camera takes a rank.
-        ([(7, 1), SAME_CAMERA, MATCH], Fraction(1, 2), Fraction(1, 4), 2, Fraction(1, 2)),
+        ([(7, 1), SAME_CAMERA, MATCH], Fraction(1, 2), Fraction(1, 4), Fraction(1, 2), 2, Fraction(1, 2)),
     ],
 )
-def test_one_query_by_hand(ranked, step, trapezoid, first_rank, inverse_penalty):
-    for estimator, expected in (("step", step), ("trapezoid", trapezoid)):
+def test_one_query_by_hand(ranked, step, trapezoid, interpolated, first_rank, inverse_penalty):
+    for estimator, expected in zip(ESTIMATORS, (step, trapezoid, interpolated), strict=True):
         scores = rank_one_query(ranked, average_precision=estimator, max_rank=4)
         assert scores.mAP == pytest.approx(float(expected), abs=1e-12)
         assert scores.mINP == pytest.approx(float(inverse_penalty), abs=1e-12)
@@ -124,7 +127,7 @@ def reference(distances, query_ids, gallery_ids, query_cameras, gallery_cameras,
     for query, person in enumerate(query_ids):
         ranking = sorted(range(len(gallery_ids)), key=lambda item: (distances[query][item], item))
         rank, found, area, precision = 0, 0, Fraction(0), Fraction(1)
-        identities = set()
+        identities, at_matches = set(), []
         for item in ranking:
             same = gallery_ids[item] == person
             labels = (gallery_ids[item], gallery_cameras[item])
@@ -136,10 +139,13 @@ def reference(distances, query_ids, gallery_ids, query_cameras, gallery_cameras,
             earlier, precision = precision, Fraction(found, rank)
             if same:
                 area += precision if estimator == "step" else (precision + earlier) / 2
+                at_matches.append(precision)
                 last = rank
                 if found == 1:
                     first = len(identities) if protocol == "sysu_mm01" else rank
                     cmc = [value + (place >= first) for place, value in enumerate(cmc, start=1)]
+        if estimator == "interpolated":
+            area = sum(max(at_matches[place:]) for place in range(found))
         if found:
             precisions.append(area / found)
             penalties.append(Fraction(found, last))
@@ -359,7 +365,7 @@ def test_products_are_float32_and_the_setting_is_restored():
         ({"gallery_ids": [1.0, 2.0, 3.0]}, "gallery_ids must be integers"),
         ({"query_ids": [7, 8, 9]}, r"ids 7, 8, 9 \(3\), cameras 1 \(1\).*ids 1, 2, 3 \(3\), cameras 2 \(1\)"),
         ({"protocol": "market"}, "unknown protocol 'market'; known: market1501"),
-        ({"average_precision": "area"}, "known: step, trapezoid"),
+        ({"average_precision": "area"}, "known: step, trapezoid, interpolated"),
         ({"max_rank": 0}, "max_rank"),
     ],
 )

@@ -43,6 +43,15 @@ class History:
     train_seconds: float = 0.0
     trained_images: int = 0
 
+    def images_per_second(self) -> float | None:
+        """Of training, without the first epoch of several, in which images are decoded and kernels chosen; epochs are
+        of about the same size."""
+        later = [entry["seconds"] for entry in self.log[1:] if "seconds" in entry]
+        images, seconds = self.trained_images, self.train_seconds
+        if sum(later):
+            images, seconds = images * len(later) / len(self.log), sum(later)
+        return round(images / seconds, 1) if seconds else None
+
 
 @dataclass
 class Run:
@@ -209,7 +218,7 @@ class Run:
         distributed.barrier()
 
     def _write_record(self, scores: dict[str, Any], model_size: dict[str, int], evaluate_seconds: float) -> Record:
-        seconds, images = self.history.train_seconds, self.history.trained_images
+        seconds = self.history.train_seconds
         return write_record(
             self.directory,
             paper=self.paper,
@@ -227,7 +236,7 @@ class Run:
             data=Data.of(self.dataset),
             model=model_size,
             seconds={"train": round(seconds, 1), "evaluate": round(evaluate_seconds, 1)},
-            images_per_second=round(images / seconds, 1) if seconds else None,
+            images_per_second=self.history.images_per_second(),
             machine=Machine(**describe_machine(self.device, self.precision, distributed.world_size())),
             log=tuple(self.history.log),
         )

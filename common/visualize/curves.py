@@ -101,8 +101,10 @@ def panel_figure(
     panels: Mapping[str, Mapping[str, Sequence[float | None]]],
     x_label: str,
     title: str = "",
+    borders: Sequence[float] = (),
 ) -> Path:
-    """Named series over the values x, in a panel of its own for each y label, two in a row; None is a gap."""
+    """Named series over the values x, in a panel of its own for each y label, two in a row; None is a gap. borders:
+    values of x with a dotted line, such as those between phases."""
     columns = min(2, len(panels))
     rows = -(-len(panels) // columns)
     with matplotlib.style.context(["default", STYLE]):
@@ -113,6 +115,8 @@ def panel_figure(
         for axes, (label, series) in zip(places, panels.items(), strict=False):
             for name, values in series.items():
                 axes.plot(x, np.array(values, dtype=float), label=name)
+            for border in borders:
+                axes.axvline(border, color="black", linestyle=":", linewidth=1, marker="")
             axes.set(xlabel=x_label, ylabel=label, xticks=x)
             axes.legend()
         figure.suptitle(title)

@@ -84,12 +84,13 @@ def retrieval_sheet(
     path: Path | str,
     *,
     scores=None,
+    headings: Mapping[int, str] | None = None,
     height: int = 128,
 ) -> Path:
     """Each query and its top K gallery images, framed green (match) or red (non-match).
 
     gallery_paths_ranked: Q lists of K paths; correct: (Q, K) bool, whether a match; scores: (Q, K) numbers, such as
-    similarities, printed above the images.
+    similarities, printed above the images; headings: {row: what is written above it}.
     """
     correct = np.asarray(correct, dtype=bool)
     expected = (len(query_paths), len(gallery_paths_ranked[0]) if len(gallery_paths_ranked) else 0)
@@ -102,15 +103,19 @@ def retrieval_sheet(
     width, frame, line = height // 2, 4, FONT_SIZE + 7
     step, head, gap = width + 2 * frame + GAP, line, 24
     left = step + gap
-    sheet = Image.new(
-        "RGB", (left + step * expected[1], head + expected[0] * (line + height + 2 * frame + GAP)), "white"
-    )
+    headings = headings or {}
+    rows_height = expected[0] * (line + height + 2 * frame + GAP) + len(headings) * line
+    sheet = Image.new("RGB", (left + step * expected[1], head + rows_height), "white")
     draw = ImageDraw.Draw(sheet)
     _text(sheet, (step // 2, head // 2), "query")
     for rank in range(expected[1]):
         _text(sheet, (left + rank * step + step // 2, head // 2), str(rank + 1))
+    y = head
     for row, query in enumerate(query_paths):
-        y = head + row * (line + height + 2 * frame + GAP) + line
+        if row in headings:
+            draw.text((frame, y + line // 2), headings[row], fill=INK, font=_font(), anchor="lm")
+            y += line
+        y += line
         sheet.paste(_open(query, (width, height)), (frame, y + frame))
         for rank, gallery_path in enumerate(gallery_paths_ranked[row]):
             x, is_match = left + rank * step, correct[row, rank]
@@ -119,6 +124,7 @@ def retrieval_sheet(
             sheet.paste(_open(gallery_path, (width, height)), (x + frame, y + frame))
             number = "" if scores is None else f"{float(scores[row][rank]):.2f} "
             _text(sheet, (x + step // 2, y - line // 2), number + ("✓" if is_match else "✗"), colour)
+        y += height + 2 * frame + GAP
     return _write(sheet, path)
 
 

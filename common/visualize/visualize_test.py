@@ -190,12 +190,31 @@ def test_figures_stay_below_the_size_limit(tmp_path):
     assert paths[0].read_bytes() == paths[1].read_bytes()
 
 
+def test_a_heading_stands_above_its_row_and_moves_the_rows_below(tmp_path):
+    file = tmp_path / "query.png"
+    Image.new("RGB", (64, 128), (10, 200, 30)).save(file)
+    rows = [file, file], [[file], [file]], [[True], [False]]
+    plain = np.asarray(Image.open(retrieval_sheet(*rows, tmp_path / "plain.png")))
+    headed = np.asarray(Image.open(retrieval_sheet(*rows, tmp_path / "headed.png", headings={1: "(b) below"})))
+    line = headed.shape[0] - plain.shape[0]
+    assert 10 < line < 40
+    top = int((plain == (10, 200, 30)).all(2).any(1).nonzero()[0].max()) - 127  # of the second row's images
+    heading = headed[top - line - 22 : top - 22]
+    assert (heading < 100).any(), "something is written"
+    np.testing.assert_array_equal(headed[top + line :], plain[top:])
+
+
 def test_panels_are_two_in_a_row_and_bars_are_as_high_as_their_values(tmp_path):
     series = {"a": [1.0, None, 3.0], "b": [2.0, 2.0, 2.0]}
     panels = {f"loss {number}": series for number in range(4)}
     one = Image.open(panel_figure(tmp_path / "1.png", x=[1, 2, 3], panels={"loss": series}, x_label="epoch"))
     four = Image.open(panel_figure(tmp_path / "4.png", x=[1, 2, 3], panels=panels, x_label="epoch"))
     assert four.height == 2 * one.height and one.width < four.width <= sheets.MAX_WIDTH
+    bordered = panel_figure(
+        tmp_path / "b.png", x=[1, 2, 3], panels={"loss": series}, x_label="epoch", borders=[1.5, 2.5]
+    )
+    changed = (np.asarray(Image.open(bordered)) != np.asarray(one)).any(axis=(0, 2)).nonzero()[0]
+    assert len(changed) and changed.max() - changed.min() == pytest.approx(0.45 * one.width, rel=0.1)  # one of x apart
 
     def coloured(values):
         file = bar_figure(tmp_path / "bars.png", x=["x", "y"], series={"frozen": values}, x_label="m", y_label="mAP")

@@ -1,0 +1,132 @@
+"""The table of decisions: what another reading of the paper changes, beside what another seed changes."""
+
+import json
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from benchmarks.decisions import Decision, defaults
+from benchmarks.spec import UNITS, Column, Document, Row
+from common.paths import package_folder
+
+from .ablation import noise_level
+from .cells import NOT_APPLICABLE, column_title
+from .commands import make_command
+from .markdown import markdown_table
+from .sources import Source, Summary
+from .table import Footnotes, Page
+
+RULE = (
+    "A difference is the alternative's score minus that of the full model, means over seeds. Its noise is what seeds "
+    "alone give it, s times the square root of 1/n + 1/m: s is the sample standard deviation over seeds, n the number "
+    "of the alternative's seeds, m that of the full model's. **Bold**: beyond twice the noise."
+)
+
+
+class Difference(NamedTuple):
+    """An alternative's mean score minus the full model's, in the record's unit. noise: the standard deviation that
+    seeds alone give it; None if it is unknown."""
+
+    value: float
+    noise: float | None
+
+    @property
+    def exceeds_noise(self) -> bool:
+        return self.noise is not None and abs(self.value) > 2 * self.noise
+
+
+def difference(alternative: Summary, ours: Summary, deviation: float | None) -> Difference:
+    """deviation: of a score over seeds."""
+    noise = None if deviation is None else deviation * math.sqrt(1 / alternative.count + 1 / ours.count)
+    return Difference(alternative.mean - ours.mean, noise)
+
+
+def decision_lines(page: Page, document: Document, sources: Sequence[Source], notes: Footnotes) -> list[str]:
+    """Markdown: how to read it, the noise of each source, and a row for each alternative that any of them can have."""
+    measured = page.paper.document(page.paper.decisions.noise)
+    lines = [RULE, ""]
+    lines += [f"- {source.title}: {_noise_text(document, measured, source)}" for source in sources]
+    headers = ["Question", "our reading", "alternative"]
+    for source in sources:
+        for column in document.columns:
+            headers += [f"{column_title(document, column)} {source.title}, Δ", "noise"]
+    rows, shown = [], None
+    for row, (decision, alternative) in zip(document.rows[1:], page.paper.decisions.cases(), strict=True):
+        if not any(row.fits(source.kind) for source in sources):
+            continue
+        place = f"{decision.question} – *{decision.place}*"
+        line = [place, _reading(page, decision)] if decision is not shown else ["", ""]
+        line.append(f"{alternative.reading} ({_settings(alternative.set)})")
+        for source in sources:
+            for column in document.columns:
+                line += _cells(page, document, measured, row, column, source, notes)
+        rows.append(line)
+        shown = decision
+    return [*lines, "", *markdown_table(headers, rows, left=3)]
+
+
+def _noise_text(document: Document, measured: Document, source: Source) -> str:
+    """`full model 3 seeds; s = 1.41 (mAP), 0.90 (Rank-1), pooled over ...`"""
+    ours = source.summary(document, document.rows[0], document.columns[0])
+    seeds = "not run" if ours is None else f"{ours.count} seed{'s' if ours.count > 1 else ''}"
+    levels, summaries = [], []
+    for column in document.columns:
+        summaries = _of_ablation(measured, column, source)
+        if (level := noise_level(summaries)) is not None:
+            levels.append(f"{level * UNITS[column.unit][0]:.2f} ({column.title})")
+    if not levels:
+        return f"full model {seeds}; s unknown, because no row of {measured.name} has two seeds."
+    spread = [summary.count for summary in summaries if summary.count > 1]
+    return (
+        f"full model {seeds}; s = {', '.join(levels)}, pooled over the {len(spread)} rows of {measured.name} that have "
+        f"several seeds ({sum(spread)} runs)."
+    )
+
+
+def _of_ablation(measured: Document, column: Column, source: Source) -> list[Summary]:
+    rows = {row.run.label: row for row in measured.rows if row.run}.values()  # each run once
+    found = (source.summary(measured, row, column) for row in rows)
+    return [summary for summary in found if summary is not None]
+
+
+def _cells(
+    page: Page, document: Document, measured: Document, row: Row, column: Column, source: Source, notes: Footnotes
+) -> tuple[str, str]:
+    """`-1.2` and `0.9`, or why there is no difference."""
+    if not row.fits(source.kind):
+        size = "at demo size" if row.only == "demo" else "at the paper's size"
+        return f"{NOT_APPLICABLE} {notes.mark(f'a reading that differs only {size}')}", NOT_APPLICABLE
+    ours, other = (source.summary(document, one, column) for one in (document.rows[0], row))
+    if ours is None or other is None:
+        return f"not run {notes.mark(page.missing(document, source))}", NOT_APPLICABLE
+    found = difference(other, ours, noise_level(_of_ablation(measured, column, source)))
+    factor = UNITS[column.unit][0]
+    text = f"{found.value * factor:+.{column.places}f}"
+    text = f"**{text}**" if found.exceeds_noise else text
+    if stale := other.stale or ours.stale:
+        again = f"`{make_command(page.paper, document, source.kind)} FORCE=1`"
+        text += f" {notes.mark(f'stale: the {stale} changed since one of its runs; {again} runs them again')}"
+    dataset = document.data_set_of(row, column)
+    if len({record.data.fingerprint for one in (document.rows[0], row) for record in source.of_row(one, dataset)}) > 1:
+        text += f" {notes.mark('its runs are of different images')}"
+    return text, "unknown" if found.noise is None else f"{found.noise * factor:.{column.places}f}"
+
+
+def _reading(page: Page, decision: Decision) -> str:
+    """Our reading with its settings, and those of the demo where they differ."""
+    folder = package_folder(page.paper.paper)
+    demo = defaults(folder, None, demo=True) if folder else {}
+    changed = {key: demo[key] for key, value in decision.ours.items() if demo.get(key, value) != value}
+    text = f"{decision.reading} ({_settings(decision.ours)})"
+    return text + (f"; the demo has {_settings(changed)}" if changed else "")
+
+
+def _settings(values: dict[str, Any]) -> str:
+    """As YAML in code marks: `bnneck: true`, `dfw_after: [layer3]`."""
+    return ", ".join(f"`{key}: {_yaml(value)}`" for key, value in values.items())
+
+
+def _yaml(value: Any) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(map(_yaml, value))}]"
+    return value if isinstance(value, str) else json.dumps(value)

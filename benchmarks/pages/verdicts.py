@@ -1,0 +1,112 @@
+"""Whether a claim holds on the data of some records: differences paired by seed, and optima of sweeps."""
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from scipy.stats import t as student
+
+HOLDS, FAILS, UNDECIDED = "holds", "does not hold", "undecided"
+
+CONFIDENCE = 0.95
+COST_TOLERANCE = 0.05  # of the larger printed figure
+
+RULES = (
+    "**Differences** are taken seed by seed. `+1.2 [-0.3, +2.7] (n=3)` is their mean over three seeds and its "
+    f"{100 * CONFIDENCE:.0f} % interval (Student's t). A claim holds if the interval lies on the side of zero that the "
+    "paper reports, it does not hold if it lies on the other side, and it is undecided if it contains zero. With one "
+    "seed there is no interval, and the claim is undecided. Nothing corrects for the number of claims: of forty "
+    "differences that are zero in truth, about one holds and one does not.",
+    "**Optima** of sweeps are held against the pooled noise: s² is the mean of the sample variances over seeds, of the "
+    "sweep's rows and of the ablation's on the same data, weighted by their degrees of freedom. The paper's optimum is "
+    "compared with each other row; the margin is t s √(1/n₁ + 1/n₂), where t is Student's at "
+    f"{100 * CONFIDENCE:.0f} % over all these comparisons (Bonferroni). The claim holds if the paper's optimum is more "
+    "than the margin above every other row, it does not hold if some row is more than the margin above it, and it is "
+    "undecided otherwise. Points that one and the same network gives are compared seed by seed.",
+    "**Costs** (parameters, multiply-accumulates) need no training. A claim holds if the difference that we compute, "
+    f"for networks of the paper's size, equals the reported one to within {100 * COST_TOLERANCE:.0f} % of the larger "
+    "of the two printed figures.",
+)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """half: half of the interval's width; None with fewer than two values."""
+
+    mean: float
+    half: float | None
+    count: int
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        return None if self.half is None else (self.mean - self.half, self.mean + self.half)
+
+
+def mean_difference(values: Sequence[float], comparisons: int = 1) -> Difference:
+    """The mean of at least one difference and its interval, at CONFIDENCE over so many comparisons (Bonferroni)."""
+    mean, count = statistics.fmean(values), len(values)
+    if count < 2:
+        return Difference(mean, None, count)
+    half = quantile(count - 1, comparisons) * statistics.stdev(values) / math.sqrt(count)
+    return Difference(mean, half, count)
+
+
+def quantile(freedom: int, comparisons: int = 1) -> float:
+    """Student's t, two-sided."""
+    return float(student.ppf(1 - (1 - CONFIDENCE) / (2 * comparisons), freedom))
+
+
+def paired(row: Mapping, over: Mapping) -> list[float]:
+    """{seed: value} of two rows -> the differences for the seeds that both have."""
+    return [row[seed] - over[seed] for seed in sorted(set(row) & set(over))]
+
+
+def verdict(difference: Difference | None, sign: float) -> str:
+    """sign: of the reported difference."""
+    if difference is None or difference.half is None:
+        return UNDECIDED
+    low, high = difference.interval
+    if low <= 0 <= high:
+        return UNDECIDED
+    return HOLDS if (low > 0) == (sign > 0) else FAILS
+
+
+@dataclass(frozen=True)
+class Noise:
+    """deviation: s; freedom: its degrees of freedom, the sum of n - 1."""
+
+    deviation: float
+    freedom: int
+
+
+def pooled_noise(rows: Sequence[Sequence[float]]) -> Noise | None:
+    """Of rows with one value a seed; None if no row has two. s weighs each row with its degrees of freedom."""
+    spread = [values for values in rows if len(values) > 1]
+    freedom = sum(len(values) - 1 for values in spread)
+    if not spread:
+        return None
+    return Noise(math.sqrt(sum((len(v) - 1) * statistics.variance(v) for v in spread) / freedom), freedom)
+
+
+def lead(best: Sequence[float], other: Sequence[float], noise: Noise | None, comparisons: int) -> Difference:
+    """The mean of one row over that of another, with the pooled noise's interval."""
+    mean = statistics.fmean(best) - statistics.fmean(other)
+    if noise is None:
+        return Difference(mean, None, len(best))
+    error = noise.deviation * math.sqrt(1 / len(best) + 1 / len(other))
+    return Difference(mean, quantile(noise.freedom, comparisons) * error, len(best))
+
+
+def verdict_of_optimum(leads: Sequence[Difference], *, complete: bool) -> str:
+    """leads: of the paper's optimum over each other row that was run; complete: whether all rows were run."""
+    if any(verdict(difference, 1) == FAILS for difference in leads):
+        return FAILS
+    if complete and leads and all(verdict(difference, 1) == HOLDS for difference in leads):
+        return HOLDS
+    return UNDECIDED
+
+
+def verdict_of_cost(computed: float, reported: float, largest: float) -> str:
+    """largest: the larger of the two figures that the paper prints."""
+    return HOLDS if abs(computed - reported) <= COST_TOLERANCE * largest else FAILS

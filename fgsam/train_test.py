@@ -1,0 +1,203 @@
+"""The training loop of all phases, read from a run: rates, images, labels, gradients and Adam's steps."""
+
+import copy
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.nn.modules.module import register_module_forward_pre_hook
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+from common.datasets.base import Sample, Subset
+from common.errors import UserError
+from common.runs import Run
+
+from . import model as model_module
+from . import pose_upkeep, train
+from .attribute_tasks import UNLABELLED, AttributeTable
+from .losses_test import plain_branch_loss
+from .model import FGSAM, Baseline
+from .model_test import settings_of
+from .network_test import NUM_VALUES, SMALL, narrow_resnet, plain_network
+
+MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])  # ImageNet's, in [0, 1]
+PEOPLE, IMAGES = 8, 2  # in batches of 4 x 2: two steps an epoch
+CODES = {100 + i: np.array([i % 2, (i + 1) % 2 if i != 3 else UNLABELLED, i % 3]) for i in range(PEOPLE)}
+RATES = {1: (1e-3, 5e-4), 2: (1e-3, 5e-4), 3: (1e-4, 5e-5)}  # of each phase's two epochs
+
+
+def picture(index):
+    """(64, 32, 3) uint8 whose first pixel says which image it is, the last of its row whether it is mirrored."""
+    pixels = np.random.default_rng(index).integers(0, 256, (64, 32, 3), np.uint8)
+    pixels[0, 0], pixels[0, -1] = 5 * index, 250
+    return pixels
+
+
+def tiny_run(folder, **overrides):
+    """A run in `folder` at the paper's settings on small images; image i is of identity i // IMAGES."""
+    samples = []
+    for i in range(PEOPLE * IMAGES):
+        Image.fromarray(picture(i)).save(folder / f"{i}.png")
+        samples.append(Sample(folder / f"{i}.png", person=100 + i // IMAGES, camera=i % IMAGES))
+    schedule = {"phase_epochs": [2, 2, 2], "halving_epochs": [1, 1, 1], "checkpoint_epochs": 6}
+    sizes = {"last_stride": 1, "identities_per_batch": 4, "images_per_identity": IMAGES, "precision": "fp32"}
+    settings = settings_of(demo=False, **SMALL | schedule | sizes | {"pose_weights": "none"} | overrides)
+    dataset = SimpleNamespace(name="tiny", kind="real", folder=folder, fingerprint="0" * 16)
+    dataset.train = Subset("train", tuple(samples))
+    return Run(train.__package__, dataset, "full", settings, 0, torch.device("cpu"), folder)
+
+
+class Step:
+    """What an optimiser had before a step: each parameter's rate, value and gradient."""
+
+    def __init__(self, optimiser, model):
+        names = {parameter: name for name, parameter in model.named_parameters()}
+        self.phase = 1 if isinstance(model, Baseline) else 3 if len(model.branches) > 1 else 2
+        self.model = copy.deepcopy(model)
+        self.rates, self.values, self.gradients = {}, {}, {}
+        for group in optimiser.param_groups:
+            assert group["weight_decay"] == 0 and group["betas"] == (0.9, 0.999) and group["eps"] == 1e-8
+            for parameter in group["params"]:
+                name = names[parameter]
+                self.rates[name], self.values[name] = group["lr"], parameter.detach().clone()
+                self.gradients[name] = None if parameter.grad is None else parameter.grad.clone()
+
+
+def no_pose_data(run):
+    raise UserError("no pose data")
+
+
+def trained(folder, *, keep_steps=True, **overrides):
+    """A run of all phases, its trained network, the optimiser's steps, and the images that the network received."""
+    run, steps, received, networks = tiny_run(folder, **overrides), [], [], []
+
+    def receive(module, inputs):
+        if isinstance(module, (Baseline, FGSAM)) and module.training:
+            networks.append(module)
+            received.append(inputs[0])
+
+    hooks = [
+        register_optimizer_step_pre_hook(lambda optimiser, *_: steps.append(Step(optimiser, networks[-1]))),
+        register_module_forward_pre_hook(receive),
+    ] * keep_steps
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(model_module.backbones, "build_resnet", narrow_resnet)
+            values = {task: tuple(map(str, range(count))) for task, count in NUM_VALUES.items()}
+            patch.setattr(train, "read_table", lambda _: AttributeTable(values, CODES))
+            patch.setattr(pose_upkeep, "pose_run_for", no_pose_data)
+            patch.setenv("REID_DATA", str(folder))
+            model = train.train(run)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return SimpleNamespace(run=run, model=model, steps=steps, received=received)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    return trained(tmp_path_factory.mktemp("whole"))
+
+
+def index_of(image):
+    """Which image it is and whether it is mirrored, from what the network received; every pixel is checked."""
+    pixels = (image.double().numpy().transpose(1, 2, 0) * STD + MEAN) * 255
+    mirrored = bool(abs(pixels[0, 0] - 250).max() < 1e-3)
+    pixels = pixels[:, ::-1] if mirrored else pixels
+    index = round(pixels[0, 0, 0] / 5)
+    assert np.abs(pixels - picture(index)).max() < 1e-3
+    return index, mirrored
+
+
+def test_each_phase_has_its_rates(whole):
+    assert [step.phase for step in whole.steps] == [1] * 4 + [2] * 4 + [3] * 4
+    for number, step in enumerate(whole.steps):
+        expected = RATES[step.phase][number % 4 // 2]
+        assert set(step.rates) == {name for name, _ in step.model.named_parameters()}
+        assert all(rate == pytest.approx(expected) for rate in step.rates.values())
+    log = whole.run.history.log
+    assert [entry["phase"] for entry in log] == [1, 1, 2, 2, 3, 3]
+    assert [entry["learning_rate"] for entry in log] == pytest.approx([r for rates in RATES.values() for r in rates])
+
+
+def test_the_pose_nets_rate_is_a_share_of_the_phases_but_not_its_cpbs(tmp_path):
+    found = trained(tmp_path, pose_rate=0.1, phase_epochs=[0, 1, 1])
+    for step in found.steps:
+        for name, rate in step.rates.items():
+            own = name.startswith("pose_net.") and not name.startswith("pose_net.parse.")
+            assert rate == pytest.approx(RATES[step.phase][0] * (0.1 if own else 1)), name
+
+
+def test_images_are_mirrored_by_halves_and_in_batches_of_4_people(whole):
+    assert len(whole.received) == 12
+    found = [[index_of(image) for image in images] for images in whole.received]
+    for batch in found:
+        people = [index // IMAGES for index, _ in batch]
+        assert len(batch) == 8 and len(set(people)) == 4 and all(people.count(person) == 2 for person in people)
+    flips = [tuple(mirrored for _, mirrored in batch) for batch in found]
+    assert 0.3 < np.mean(flips) < 0.7 and len(set(flips)) > 9  # of 256 possible ones each
+
+
+def test_each_steps_gradient_is_that_of_eq_1_to_11(whole):
+    """On the images that the network received, under the labels that are read from their pixels."""
+    for step, images in zip(whole.steps, whole.received, strict=True):
+        plain = step.model.double()
+        with torch.no_grad():
+            for name, parameter in plain.named_parameters():
+                parameter.copy_(step.values[name])
+        people = [index_of(image)[0] // IMAGES for image in images]
+        labels = torch.tensor(people)
+        found = plain_network(plain, images.double(), step.phase, training=True)
+        embeddings, _, identity_logits, attribute_logits, _ = found
+        loss = -sum(identity_logits.log_softmax(1)[i, label] for i, label in enumerate(people)) / len(people)
+        for position, logits in enumerate(attribute_logits.values()):
+            own = [CODES[100 + person][position] for person in people]
+            known = [i for i, code in enumerate(own) if code != UNLABELLED]
+            loss = loss - sum(logits.log_softmax(1)[i, own[i]] for i in known) / len(known)
+        if step.phase == 3:
+            loss = loss + sum(plain_branch_loss(f, labels, 0.5, 0.01, 2) for f in embeddings.values())
+        names = [name for name, _ in plain.named_parameters()]
+        gradients = torch.autograd.grad(loss, [p for _, p in plain.named_parameters()], allow_unused=True)
+        largest = max(gradient.norm() for gradient in gradients if gradient is not None)
+        for name, expected in zip(names, gradients, strict=True):
+            given = step.gradients[name]
+            assert given is not None, name
+            error = (given.double() - expected).norm()
+            assert error < 0.03 * expected.norm() + 1e-4 * largest, f"phase {step.phase}, {name}: {error}"
+
+
+def test_each_phases_parameters_are_adams_by_hand(whole):
+    """Kingma and Ba's Algorithm 1, begun again in each phase from the weights that the one before hands on."""
+    steps = [[step for step in whole.steps if step.phase == phase] for phase in (1, 2, 3)]
+    ends = [None, None, dict(whole.model.named_parameters())]
+    for phase, own in enumerate(steps, start=1):
+        for name, start in own[0].values.items():
+            theta, m, v = start.double(), 0, 0
+            for t, step in enumerate(own, start=1):
+                torch.testing.assert_close(step.values[name].double(), theta, rtol=0, atol=1e-6)
+                g = step.gradients[name].double()
+                m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g**2
+                rate = RATES[phase][(t - 1) // 2]
+                theta = theta - rate * (m / (1 - 0.9**t)) / ((v / (1 - 0.999**t)).sqrt() + 1e-8)
+            if phase == 3:
+                torch.testing.assert_close(ends[2][name].detach().double(), theta, rtol=0, atol=1e-6)
+            handed_on = steps[phase][0].values.get(name) if phase < 3 else None
+            dropped = "attribute_classifiers." if phase == 2 else "identity_classifier."
+            if handed_on is not None and not name.startswith(dropped):
+                torch.testing.assert_close(handed_on.double(), theta, rtol=0, atol=1e-6)
+            elif handed_on is not None and handed_on.shape == theta.shape:
+                assert not torch.allclose(handed_on.double(), theta, atol=1e-3), f"{name} starts again"
+
+
+def test_a_test_feature_is_of_the_normalised_image(whole):
+    pixels = np.stack([picture(3), picture(7)])
+    found = train.embedder(whole.model.eval(), whole.run)(torch.from_numpy(pixels.transpose(0, 3, 1, 2)))
+    images = torch.from_numpy(((pixels / 255 - MEAN) / STD).transpose(0, 3, 1, 2))
+    plain = copy.deepcopy(whole.model).double().eval()
+    with torch.no_grad():
+        compared = plain_network(plain, images, 3, training=False)[1]
+    feature = torch.cat(list(compared.values()), dim=1)
+    expected = feature / feature.norm(dim=1, keepdim=True)
+    torch.testing.assert_close(found.double(), expected, rtol=1e-2, atol=6e-3)

@@ -1,0 +1,345 @@
+"""What a training run does: images and joints as the network and the losses receive them, rates, batches, and three
+steps of Adam on eq. 9's gradient worked out by hand."""
+
+import copy
+import json
+from types import SimpleNamespace
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+from torch.nn.modules.module import register_module_forward_pre_hook
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+from common.datasets.base import Sample, Subset
+from common.datasets.poses import COCO_JOINTS
+from common.runs import Run
+
+from . import model as model_module
+from . import train
+from .losses_test import plain_losses
+from .model import MGRe, Output
+from .model_test import settings_of
+from .network_test import SMALL, narrow_resnet, plain_network
+
+HEIGHT, WIDTH = 64, 32
+MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])  # ImageNet's, in [0, 1]
+IDENTITIES, IMAGES = 18, 4  # 18 x 4 images give one batch of 16 x 4 in an epoch
+ARMS = ("shoulder", "elbow", "wrist", "hip")
+HEAD = ("nose", "left_eye", "right_eye", "left_ear", "right_ear")
+LEGS = [f"{side}_{part}" for side in ("left", "right") for part in ("hip", "knee", "ankle")]
+JOINTS = [  # of the seven regions
+    HEAD,
+    [f"left_{part}" for part in ARMS],
+    [f"right_{part}" for part in ARMS],
+    LEGS,
+    [*HEAD, *(f"{side}_{part}" for side in ("left", "right") for part in ARMS)],
+    LEGS,
+    COCO_JOINTS,
+]
+
+
+def chart(index):
+    """(H, W, 3) uint8: red is the row, green the column, blue the image."""
+    row, column = np.mgrid[:HEIGHT, :WIDTH]
+    return np.stack([60 + 2 * row, 60 + 4 * column, np.full_like(row, 3 + 3 * index)], axis=2).astype(np.uint8)
+
+
+def chart_run(folder, identities=IDENTITIES, variant="full", **overrides):
+    """A run in `folder` at the paper's settings, on small charts; image i is of identity i // IMAGES."""
+    samples = []
+    for i in range(identities * IMAGES):
+        Image.fromarray(chart(i)).save(folder / f"{i}.png")
+        samples.append(Sample(folder / f"{i}.png", person=100 + i // IMAGES, camera=i % IMAGES))
+    sizes = {"pretrained": "none", "precision": "fp32", "checkpoint_epochs": 80}
+    settings = settings_of(variant, demo=False, **SMALL | sizes | overrides)
+    subset = Subset("train", tuple(samples))
+    dataset = SimpleNamespace(train=subset, fingerprint="0" * 16, hold_out=lambda count: (subset, None))
+    return Run(train.__package__, dataset, variant, settings, 0, torch.device("cpu"), folder)
+
+
+def joints_of(count):
+    """(N, 17, 3): anywhere, a third of them absent; the second image has no pose."""
+    generator = torch.Generator().manual_seed(1)
+    joints = torch.rand(count, 17, 3, generator=generator)
+    joints[..., 2] = 2.0 * (torch.rand(count, 17, generator=generator) > 1 / 3)
+    joints[1] = 0
+    return joints
+
+
+def plain_targets(joints, flipped):
+    """Eq. 3's boxes of one image's joints (17, 3), [7 lists of 4, or None], mirrored by hand where it is flipped."""
+    found = []
+    for names in JOINTS:
+        if flipped:
+            swap = {"left": "right", "right": "left"}
+            names = ["_".join(swap.get(word, word) for word in name.split("_")) for name in names]
+        own = [joints[COCO_JOINTS.index(name)].tolist() for name in names]
+        points = [(1 - x if flipped else x, y) for x, y, v in own if v > 0]
+        xs, ys = zip(*points, strict=True) if points else ((), ())
+        found.append([min(xs) - 0.05, min(ys) - 0.05, max(xs) + 0.05, max(ys) + 0.05] if points else None)
+    return found
+
+
+class Augmented(NamedTuple):
+    """How an image was changed."""
+
+    index: int
+    flipped: bool
+    erased: tuple[int, int, int, int] | None  # top, left, height, width
+
+
+def read_chart(image):
+    """(3, H, W) as the network received it -> Augmented, of which every pixel is checked."""
+    pixels = (image.double().numpy().transpose(1, 2, 0) * STD + MEAN) * 255
+    erased_pixels = np.abs(pixels - 255 * MEAN).max(2) < 0.01
+    rows, columns = np.nonzero(~erased_pixels)
+    _, green, blue = pixels[rows, columns].T
+    from_column = (green - 60) / 4
+    found = Augmented(
+        index=int(np.rint(np.median((blue - 3) / 3))),
+        flipped=bool(columns @ (from_column - from_column.mean()) < 0),
+        erased=None,
+    )
+    expected = chart(found.index).astype(float)
+    expected = expected[:, ::-1].copy() if found.flipped else expected
+    if erased_pixels.any():
+        rows, columns = np.nonzero(erased_pixels)
+        top, left, height, width = int(rows.min()), int(columns.min()), int(np.ptp(rows)) + 1, int(np.ptp(columns)) + 1
+        found = found._replace(erased=(top, left, height, width))
+        expected[top : top + height, left : left + width] = 255 * MEAN
+    assert np.abs(pixels - expected).max() < 0.01, found
+    return found
+
+
+class MeanColour(nn.Module):
+    """Stands in for the network and keeps what it receives."""
+
+    received: list  # (training, images), one entry a batch
+
+    def __init__(self, num_identities, settings):
+        super().__init__()
+        self.linear, self.box_stages = nn.Linear(3, num_identities), []
+
+    def start_at(self, boxes):
+        pass
+
+    def forward(self, images, boxes=None):
+        MeanColour.received.append((self.training, images.clone()))
+        feature = images.mean((2, 3))
+        return Output({4: feature}, {4: self.linear(feature)}, {})
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory):
+    """Of 60 epochs of one step: the rates, what the network received, and what the losses know of the batch."""
+    folder = tmp_path_factory.mktemp("charts")
+    schedule = {"num_epochs": 60, "warmup_epochs": 5, "decay_epochs": [30, 37, 45, 52]}
+    run, rates, batches, joints = chart_run(folder, **schedule), [], [], joints_of(IDENTITIES * IMAGES)
+    MeanColour.received, losses = [], train.losses
+
+    def kept(output, batch, settings):
+        batches.append(batch)
+        return losses(output, batch, settings)
+
+    hook = register_optimizer_step_pre_hook(
+        lambda optimiser, *_: rates.append([group["lr"] for group in optimiser.param_groups])
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "MGRe", MeanColour)
+        patch.setattr(train, "losses", kept)
+        patch.setenv("REID_DATA", str(folder))
+        train.train(run, run.dataset.train, joints)
+    hook.remove()
+    charts = [[read_chart(image) for image in images] for _, images in MeanColour.received[::2]]
+    return SimpleNamespace(run=run, rates=rates, batches=batches[::2], charts=charts, joints=joints)
+
+
+def test_rates_warm_up_from_a_hundredth_and_fall_to_three_tenths_four_times(watched):
+    expected = [3.5e-4 * (0.01 + 0.99 * epoch / 5) for epoch in range(5)]
+    expected += 25 * [3.5e-4] + 7 * [1.05e-4] + 8 * [3.15e-5] + 7 * [9.45e-6] + 8 * [2.835e-6]
+    np.testing.assert_allclose(watched.rates, np.array(expected)[:, None], rtol=1e-6)
+    np.testing.assert_allclose([entry["learning_rate"] for entry in watched.run.history.log], expected, rtol=1e-6)
+
+
+def test_batches_are_16_identities_with_4_images_each_under_their_own_labels(watched):
+    assert all(training and len(images) == 64 for training, images in MeanColour.received)
+    assert len(MeanColour.received) == 60 and train.images_per_epoch(watched.run) == 64
+    for charts, batch in zip(watched.charts, watched.batches, strict=True):
+        images = [found.index for found in charts]
+        assert [index // IMAGES for index in images] == batch.labels.tolist()
+        assert len(set(images)) == 64 and len(set(batch.labels.tolist())) == 16
+    assert len({tuple(sorted(set(batch.labels.tolist()))) for batch in watched.batches}) > 20  # they vary
+
+
+def test_targets_are_the_boxes_around_the_images_own_joints_mirrored_with_it(watched):
+    for charts, batch in list(zip(watched.charts, watched.batches, strict=True))[:6]:
+        for place, found in enumerate(charts):
+            expected = plain_targets(watched.joints[found.index], found.flipped)
+            assert batch.known[place].tolist() == [box is not None for box in expected]
+            for box, target in zip(batch.targets[place].tolist(), expected, strict=True):
+                assert target is None or box == pytest.approx(target, abs=1e-5)
+
+
+def test_half_of_the_images_are_mirrored_each_for_itself(watched):
+    flips = [tuple(found.flipped for found in batch) for batch in watched.charts]
+    assert np.mean(flips) == pytest.approx(0.5, abs=0.03)
+    assert all(0.2 < np.mean(batch) < 0.8 for batch in flips) and len(set(flips)) == len(flips)
+
+
+def test_half_of_the_images_have_2_to_40_percent_erased(watched):
+    erased = [[found.erased for found in batch] for batch in watched.charts]
+    chosen = [tuple(rectangle is not None for rectangle in batch) for batch in erased]
+    assert np.mean(chosen) == pytest.approx(0.5, abs=0.04)
+    assert all(0.2 < np.mean(batch) < 0.8 for batch in chosen) and len(set(chosen)) == len(chosen)
+    rectangles = np.array([rectangle for batch in erased for rectangle in batch if rectangle is not None])
+    _, _, height, width = rectangles.T
+    share, tall = height * width / (HEIGHT * WIDTH), height >= width
+    assert 0.015 < share.min() < 0.03 and 0.37 < share[tall].max() < 0.42  # sides are whole pixels
+    assert np.mean(share[tall]) == pytest.approx(0.21, abs=0.02)
+
+
+def test_without_joints_there_are_no_targets(tmp_path, monkeypatch):
+    run = chart_run(tmp_path, 4, variant="baseline", num_epochs=1, identities_per_batch=4)
+    monkeypatch.setattr(model_module, "build_resnet", narrow_resnet)
+    monkeypatch.setenv("REID_DATA", str(tmp_path))
+    train.train(run, run.dataset.train, None)
+    assert "location_loss" not in run.history.log[0] and "iou" not in run.history.log[0]
+
+
+# ------------------------------------------------------------------ three steps
+
+
+class Step:
+    """What an optimiser had before a step: each parameter's value and gradient."""
+
+    def __init__(self, optimiser):
+        groups = optimiser.param_groups
+        parameters = [p for group in groups for p in group["params"] if p.grad is not None]  # not the necks' biases
+        self.values = {parameter: parameter.detach().clone() for parameter in parameters}
+        self.gradients = {parameter: parameter.grad.clone() for parameter in parameters}
+
+
+def with_boxes_of_its_own(num_identities, settings):
+    """At Table 1's boxes samples lie on the map's pixels, where eq. 5 has a kink and no gradient in the box."""
+    model = MGRe(num_identities, settings)
+    for stage in model.box_stages:
+        nn.init.normal_(model.branches[str(stage)].location.linear.weight, std=0.3)
+    return model
+
+
+def trained_three_steps(folder, variant="full", build=with_boxes_of_its_own, **overrides):
+    """A run of three epochs of one step, its trained network, the steps, and the images that the network received."""
+    schedule = {"num_epochs": 3, "warmup_epochs": 1, "decay_epochs": [2]}
+    run = chart_run(folder, 5, variant, identities_per_batch=4, **schedule, **overrides)
+    steps, received = [], []
+    hooks = [
+        register_optimizer_step_pre_hook(lambda optimiser, *_: steps.append(Step(optimiser))),
+        register_module_forward_pre_hook(
+            lambda module, inputs: received.append(inputs[0]) if isinstance(module, MGRe) and module.training else None
+        ),
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(model_module, "build_resnet", narrow_resnet)
+        patch.setattr(train, "MGRe", build)
+        patch.setattr(train, "watched_people", lambda *_: None)
+        patch.setenv("REID_DATA", str(folder))
+        model = train.train(run, run.dataset.train, joints_of(20))
+    for hook in hooks:
+        hook.remove()
+    return run, model, steps, received
+
+
+@pytest.fixture(scope="module")
+def three_steps(tmp_path_factory):
+    return trained_three_steps(tmp_path_factory.mktemp("steps"))
+
+
+@pytest.mark.parametrize("decay", ["coupled", "decoupled", "none"])
+def test_parameters_after_three_steps_are_adams_by_hand(three_steps, tmp_path, decay):
+    """Kingma and Ba's Algorithm 1; weight decay is added to the gradient, in the location modules as the setting
+    says."""
+    run = three_steps if decay == "coupled" else trained_three_steps(tmp_path, location_decay=decay)
+    _, model, steps, _ = run
+    trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert len(steps) == 3 and set(steps[0].values) == set(trained.values())
+    for name, parameter in trained.items():
+        theta, m, v = steps[0].values[parameter].double(), 0, 0
+        how = decay if ".location." in name else "coupled"
+        for t, (step, rate) in enumerate(zip(steps, (3.5e-6, 3.5e-4, 1.05e-4), strict=True), start=1):
+            g = step.gradients[parameter].double() + (5e-4 * theta if how == "coupled" else 0)
+            m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g**2
+            theta = theta * (1 - rate * 5e-4) if how == "decoupled" else theta
+            theta = theta - rate * (m / (1 - 0.9**t)) / ((v / (1 - 0.999**t)).sqrt() + 1e-8)
+        torch.testing.assert_close(parameter.detach().double(), theta, rtol=0, atol=4e-7, msg=lambda m, n=name: n + m)
+
+
+@pytest.mark.parametrize("variant", ["full", "boxes_detached", "baseline_jo"])
+def test_each_steps_gradient_is_that_of_eq_1_to_9(three_steps, tmp_path, variant):
+    """On the images that the network received, under the labels and with the joints of what their pixels show: the
+    joint optimisation of location and re-ID, or its controls."""
+    _, model, steps, received = three_steps if variant == "full" else trained_three_steps(tmp_path, variant)
+    plain, joints, medians = copy.deepcopy(model).double().train(), joints_of(20), []
+    for step, images in zip(steps, received, strict=True):
+        with torch.no_grad():
+            for parameter, trained in zip(plain.parameters(), model.parameters(), strict=True):
+                parameter.copy_(step.values.get(trained, trained))
+        charts = [read_chart(image) for image in images]
+        labels = torch.tensor([found.index // IMAGES for found in charts])
+        boxes_of = [plain_targets(joints[found.index], found.flipped) for found in charts]
+        known = torch.tensor([[box is not None for box in boxes] for boxes in boxes_of])
+        targets = torch.tensor([[box or [0, 0, 0, 0] for box in boxes] for boxes in boxes_of])
+        features, _, logits, boxes = plain_network(plain, images.double(), variant)
+        loss = plain_losses(features, logits, boxes, labels, targets, known)["loss"]
+        gradients = torch.autograd.grad(loss, [p for p in plain.parameters() if p.requires_grad])
+        trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+        errors = []
+        for (name, parameter), expected in zip(trained, gradients, strict=True):
+            errors.append(((step.gradients[parameter] - expected).norm() / (expected.norm() + 1e-4)).item())
+            assert errors[-1] < 0.3, name  # in float32 another maximum, or another hard example, may be the largest
+        medians.append(np.median(errors))
+    assert sorted(medians)[1] < 1e-2, medians
+
+
+def test_the_log_has_each_stages_identity_loss_and_the_pull_at_the_boxes(three_steps):
+    run, _, _, _ = three_steps
+    for entry in run.history.log:
+        assert {f"identity_loss_{stage}" for stage in (1, 2, 3, 4)} <= set(entry)
+        weighted = 0.5 * sum(entry[f"identity_loss_{stage}"] for stage in (1, 2, 3)) + entry["identity_loss_4"]
+        assert entry["identity_loss"] == pytest.approx(weighted, rel=1e-4)
+        assert len([name for name in entry if name.startswith("box_gradient_")]) == 7
+        json.dumps(entry, allow_nan=False)
+
+
+def test_fixed_boxes_and_the_mean_start_are_the_training_images_mean_boxes(tmp_path):
+    joints = joints_of(20)
+    boxes_of = [plain_targets(own, False) for own in joints]
+    means = [np.mean([boxes[region] for boxes in boxes_of if boxes[region]], axis=0) for region in range(7)]
+    mean = torch.from_numpy(np.stack(means)).float()
+    for folder, variant, overrides in (
+        ("fixed", "boxes_fixed", {}),
+        ("start", "full", {"location_start": "mean", "learning_rate": 0.0}),
+    ):
+        (tmp_path / folder).mkdir()
+        _, model, _, received = trained_three_steps(tmp_path / folder, variant, MGRe, **overrides)
+        if variant == "boxes_fixed":
+            torch.testing.assert_close(model.fixed_boxes, mean, rtol=0, atol=1e-5)
+            continue
+        located = torch.cat(list(model.eval().locate(received[0]).values()), dim=1)
+        torch.testing.assert_close(located, mean.expand_as(located), rtol=0, atol=1e-4)
+
+
+def test_a_test_feature_is_of_the_normalised_image(three_steps):
+    run, model, _, _ = three_steps
+    pixels = np.stack([chart(3), chart(19)])
+    found = train.embedder(model.eval(), run)(torch.from_numpy(pixels.transpose(0, 3, 1, 2)))
+    images = torch.from_numpy(((pixels / 255 - MEAN) / STD).transpose(0, 3, 1, 2))
+    plain = copy.deepcopy(model).double().eval()
+    _, necks, _, _ = plain_network(plain, images, "full")
+    weights = {1: 0.35, 2: 0.5, 3: 0.7, 4: 0.8}
+    expected = [weights[stage] * necks[stage] / necks[stage].norm(dim=1, keepdim=True) for stage in sorted(necks)]
+    torch.testing.assert_close(found.double(), torch.cat(expected, dim=1), rtol=1e-3, atol=1e-5)
+    model.train()
