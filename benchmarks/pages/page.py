@@ -14,7 +14,7 @@ from .ablation import NOISE_RULE, agreement
 from .commands import make_command, unpublished
 from .decisions import decision_lines
 from .effects import main_effects
-from .markdown import contents, markdown_table
+from .markdown import contents, joined, markdown_table
 from .origins import origins
 from .setup import STARTS, setup_line
 from .sources import Source, Summary
@@ -156,11 +156,14 @@ def estimator_lines(page: Page, document: Document, sources: list[Source]) -> li
         return []
     lines = [f"- AP estimator of our mAP: {text}."] if len(own_estimators(page.paper)) > 1 else []
     for source in sources:
-        for other in ESTIMATORS:
-            if other != own and (changes := estimator_changes(document, source, ESTIMATORS[other])):
+        found = {other: estimator_changes(document, source, ESTIMATORS[other]) for other in ESTIMATORS if other != own}
+        texts = []
+        for other, changes in found.items():
+            if changes:
                 ends = dict.fromkeys(f"{value:+.1f}" for value in (min(changes), max(changes)))
-                by = " to ".join(ends)
-                lines.append(f"- Under the `{other}` estimator our mAP ({source.title}) changes by {by} points.")
+                texts.append(f"{' to '.join(ends)} points under `{other}`")
+        if texts:
+            lines.append(f"- Our mAP ({source.title}) changes by {joined(texts, 'and')}.")
     return lines
 
 

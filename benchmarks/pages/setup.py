@@ -3,6 +3,7 @@
 Rows without a record count with today's settings, so that a page also says what has yet to be run.
 """
 
+import json
 import re
 from collections.abc import Iterator
 from functools import cache
@@ -54,11 +55,12 @@ def _settings(paper: PaperSpec, document: Document, source: Source) -> Iterator[
 def _today(paper: str, run: RunSpec, dataset: str, *, demo: bool) -> dict:
     if package_folder(paper) is None:
         return {}
-    return _loaded(paper, run.variant, tuple(sorted(run.set.items())), dataset, demo)
+    return _loaded(paper, run.variant, json.dumps(run.set), dataset, demo)
 
 
 @cache
-def _loaded(paper: str, variant: str, changes: tuple, dataset: str, demo: bool) -> dict:
+def _loaded(paper: str, variant: str, changes: str, dataset: str, demo: bool) -> dict:
+    """changes: as JSON, which can be a key of the cache where they are lists."""
     try:
         settings = load_settings(
             load_paper(paper).settings.Settings,
@@ -66,7 +68,7 @@ def _loaded(paper: str, variant: str, changes: tuple, dataset: str, demo: bool) 
             dataset=dataset,
             demo=demo,
             variant=variant,
-            overrides=dict(changes),
+            overrides=json.loads(changes),
         )
     except UserError:
         return {}  # a variant or a key was removed

@@ -47,3 +47,11 @@ def test_different_values_are_all_named_but_not_those_that_a_row_varies(line, ma
 
 def test_a_table_without_trained_networks_has_no_such_line(line):
     assert line("table1") == ""
+
+
+def test_a_row_may_set_a_list(today):
+    dfw = load_spec("dfw_crossmodal")
+    rows = [row for row in dfw.document("decisions").rows if any(isinstance(v, list) for v in row.run.set.values())]
+    assert rows
+    document = dfw.document("decisions").model_copy(update={"rows": tuple(rows)})
+    assert "ResNet-" in setup_line(dfw, document, committed_sources([], today)[1])
