@@ -213,7 +213,7 @@ def test_a_paper_runs_where_the_other_four_are_deleted(tmp_path):
     done = run_module(place, "benchmarks", *words)
     assert done.returncode == 0, done.stderr
     page = (place / "reid_runs" / "tables" / "mgre.md").read_text()
-    assert "this machine (synthetic stand-in, demo size)" in page
+    assert "`synthetic, here`: ours, runs finished on this machine" in page
     assert len(list((place / "reid_runs" / "mgre").glob("*/result.json"))) == 2
 
 
@@ -369,7 +369,7 @@ def test_a_new_paper_without_a_resnet_gets_from_its_folder_to_a_page(tmp_path):
         "not run (a)",
         f"{100 * record['scores']['mAP']:.1f} (se {100 * record['scores']['mAP_error']:.1f})",
     ]
-    assert "![Fig. 1, this machine (synthetic stand-in, demo size)](rows/fig1-demo.png)" in page
+    assert "![Fig. 1, synthetic, here](rows/fig1-demo.png)" in page
     done = run_module(place, "rows.evaluate", place / "reid_runs" / "rows" / "market1501-demo-full-s0", "--rerank")
     assert done.returncode == 0, done.stderr
     again = run_module(place, "benchmarks", "reproduce", "rows", "--demo", "--device", "cpu", "--scope", "all")

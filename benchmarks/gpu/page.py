@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from tabulate import tabulate
 
-from benchmarks.pages.table import NOT_APPLICABLE
+from benchmarks.pages.cells import NOT_APPLICABLE
 from benchmarks.spec import PaperSpec, known_papers
 
 from .agree import LIMIT, ROUNDING_FACTOR

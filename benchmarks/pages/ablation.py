@@ -1,18 +1,24 @@
-"""How well the order of an ablation's rows agrees with the paper's, and which of its gaps exceed the noise."""
+"""An ablation beside the paper's: each row's difference from the baseline, and how well the orders of rows agree."""
 
 import math
 
 from scipy.stats import kendalltau
-from tabulate import tabulate
 
 from benchmarks.spec import UNITS, Column, Document, Row
 
 from .sources import Source, Summary
 
+MINOR = ("rank5", "rank10", "rank20")  # nearly all of them close to 100 %: neither differences nor orders are shown
+FEWEST_ROWS = 4  # with an order: of three rows, chance alone gives the paper's in one of six
 NOISE_RULE = (
-    "A gap is marked (noise) if it is below 2 s, where s is the sample standard deviation over seeds, pooled over the "
-    "rows."
+    "`Δ`, and the number in brackets behind the paper's score: difference from the table's first row. Ours is marked "
+    "`(noise)` below 2 s, where s is the sample standard deviation over seeds, pooled over the rows."
 )
+
+
+def shows_difference(document: Document, column: Column) -> bool:
+    """Whether the rows' differences from the first row stand beside the column's scores."""
+    return document.ablation and column.ordered and not (column.value or "").endswith(MINOR)
 
 
 def noise_level(summaries: list[Summary]) -> float | None:
@@ -29,52 +35,41 @@ def rank_agreement(reported: list[float], ours: list[float]) -> float:
     return float(kendalltau(reported, ours).statistic)
 
 
+def reported_gain(document: Document, row: Row, column: Column) -> str:
+    """What the paper's row has over its baseline, `(+2.1)`; nothing for the baseline itself."""
+    baseline, value = document.rows[0].reported.get(column.id), row.reported.get(column.id)
+    if row is document.rows[0] or baseline is None or value is None:
+        return ""
+    return f"({value - baseline:+,.{column.places}f})"
+
+
+def gain(document: Document, row: Row, column: Column, source: Source) -> str:
+    """What our row has over our baseline, `+2.1` or `+0.4 (noise)`; nothing for the baseline itself."""
+    baseline, summary = (source.summary(document, one, column) for one in (document.rows[0], row))
+    if row is document.rows[0] or baseline is None or summary is None:
+        return ""
+    found = [source.summary(document, other, column) for other in document.rows]
+    level, value = noise_level([other for other in found if other]), summary.mean - baseline.mean
+    mark = " (noise)" if level is not None and abs(value) < 2 * level else ""
+    return f"{value * UNITS[column.unit][0]:+,.{column.places}f}{mark}"
+
+
 def agreement(document: Document, source: Source) -> list[str]:
-    """Markdown lines for one source of an ablation: for each column tau, and the rows in our order with their gaps."""
-    lines = []
-    for column in filter(lambda column: column.ordered, document.columns):
+    """One Markdown line: Kendall's tau of each column, and its noise; nothing with fewer than FEWEST_ROWS rows."""
+    parts = []
+    for column in document.columns:
         rows = [
-            (row, summary)
+            (row.reported[column.id], summary)
             for row in document.rows
             if column.id in row.reported and (summary := source.summary(document, row, column)) is not None
         ]
-        if len(rows) > 1:
-            lines += _column_agreement(document, column, rows)
-    if lines:
-        lines = [f"Order of the rows, {source.title}. {NOISE_RULE}", "", *lines]
-    return lines
-
-
-def _column_agreement(document: Document, column: Column, rows: list[tuple[Row, Summary]]) -> list[str]:
-    factor = UNITS[column.unit][0]
-    title = f"{column.group}, {column.title}" if column.group else column.title
-    tau = rank_agreement([row.reported[column.id] for row, _ in rows], [summary.mean for _, summary in rows])
-    level = noise_level([summary for _, summary in rows])
-    noise = "noise unknown (one seed)" if level is None else f"s = {level * factor:.2f}, 2 s = {2 * level * factor:.2f}"
-    baseline = rows[0] if rows[0][0] is document.rows[0] else None
-
-    def gap(higher: Summary, lower: Summary) -> str:
-        value = higher.mean - lower.mean
-        mark = " (noise)" if level is not None and abs(value) < 2 * level else ""
-        return f"{value * factor:+.1f}{mark}"
-
-    ordered = sorted(rows, key=lambda pair: pair[1].mean, reverse=True)
-    cells = []
-    for position, (row, summary) in enumerate(ordered):
-        follower = ordered[position + 1][1] if position + 1 < len(ordered) else None
-        cells.append(
-            [
-                row.method,
-                f"{summary.mean * factor:.1f}",
-                gap(summary, follower) if follower else "–",
-                gap(summary, baseline[1]) if baseline and row is not baseline[0] else "–",
-            ]
-        )
-    agreed = f"Kendall's tau between the paper's order of the {len(rows)} rows and ours is {tau:.2f}; "
-    headers = ["our order", f"{column.title} ({column.unit})", "to the next row", f"to {document.rows[0].method}"]
-    return [
-        f"**{title}**: {agreed if len(rows) > 2 else ''}{noise}.",
-        "",
-        *tabulate(cells, headers, tablefmt="pipe", disable_numparse=True).split("\n"),
-        "",
-    ]
+        if len(rows) < FEWEST_ROWS or not shows_difference(document, column):
+            continue
+        tau = rank_agreement([reported for reported, _ in rows], [summary.mean for _, summary in rows])
+        level = noise_level([summary for _, summary in rows])
+        noise = "" if level is None else f", s = {level * UNITS[column.unit][0]:.2f}"
+        group = f"{column.group} " if column.group else ""
+        parts.append(f"{group}{column.title} {tau:.2f} ({len(rows)} rows{noise})")
+    if not parts:
+        return []
+    return [f"- Kendall's tau between the paper's order of the rows and ours, {source.title}: {'; '.join(parts)}."]

@@ -9,18 +9,16 @@ from benchmarks.claims import Claim, column_of, is_cost
 from benchmarks.records import BENCHMARKS, published_records
 from benchmarks.spec import Column, PaperSpec, known_papers, load_spec
 
+from .cells import NOT_APPLICABLE, heading
 from .evidence import Finding, find, find_cost, is_published, signed
-from .sources import Source, committed_sources
+from .markdown import anchor, markdown_table
+from .sources import WORDS, Source, committed_sources
 from .staleness import Today
-from .table import NOT_APPLICABLE, Footnotes, anchor, heading
+from .table import Footnotes
 from .verdicts import FAILS, HOLDS, RULES, UNDECIDED
 
 COMMAND = "`make tables` (`python -m benchmarks tables`)"
-DATA = {
-    "demo": "on synthetic data, demo size",
-    "full": "on synthetic data, full size",
-    "real": "on real data",
-}
+DATA = {kind: WORDS[kind] for kind in ("demo", "full", "real")}
 STALE = "stale: the source code, the settings or the starting weights have changed since a run"
 VERDICTS = (HOLDS, FAILS, UNDECIDED)
 OWN, PUBLISHED = "between networks that we train", "against published methods, which are not run here"
@@ -73,7 +71,8 @@ def claims_page(folder: Path = BENCHMARKS) -> str:
         *(f"- {rule}" for rule in RULES),
         "",
         "*reported* is the difference that the paper's tables give; where its text gives another number, that is in "
-        "brackets. A published method that we do not run counts with its printed number, on real data only.",
+        "brackets. A published method that we do not run counts with its printed number, on real data only. "
+        "`synthetic`: on synthetic pedestrians at demo size.",
         "",
         *summary(lines, kinds),
     ]
@@ -123,7 +122,8 @@ def summary(lines: list[Line], kinds: dict[str, list[str]]) -> list[str]:
                 what = ", ".join(filter(None, [group, DATA.get(kind, "")]))
                 numbers = [len(found), *(counts[verdict] for verdict in VERDICTS), without]
                 cells.append([f"[{short}](#{anchor(short)})", what, *map(str, numbers)])
-    return table(["paper", "claims", "lines", *VERDICTS, "of these, without a number of ours"], cells)
+    headers = ["paper", "claims", "lines", *VERDICTS, "of these, without a number of ours"]
+    return markdown_table(headers, cells, left=2)
 
 
 def paper_section(paper: PaperSpec, lines: list[Line], kinds: dict[str, list[str]]) -> list[str]:
@@ -133,9 +133,13 @@ def paper_section(paper: PaperSpec, lines: list[Line], kinds: dict[str, list[str
         of_group = [line for line in lines if line.group == group]
         if of_group:
             heads = [head for kind in shown for head in result_heads(kind)]
-            cells = [[*claim_cells(line), *result_cells(line, shown, notes)] for line in of_group]
+            cells, before = [], None
+            for line in of_group:
+                named = claim_cells(line) if line.claim is not before else ["", ""]
+                cells.append([*named, *metric_cells(line), *result_cells(line, shown, notes)])
+                before = line.claim
             text += [f"{group[0].upper()}{group[1:]}:", ""]
-            text += [*table(["claim", "where", "data set", "metric", "reported", *heads], cells), ""]
+            text += [*markdown_table(["claim", "where", "data set", "metric", "reported", *heads], cells, left=4), ""]
     stated = [f"- {claim.says} ({claim.place})." for claim in paper.claims if not claim.document]
     text += ["Claims for which no table has the numbers:", "", *stated, ""] if stated else []
     return [*text[:-1], *([""] if notes.texts else []), *notes.lines()]
@@ -152,8 +156,11 @@ def result_cells(line: Line, kinds: list[str], notes: Footnotes) -> list[str]:
 
 def claim_cells(line: Line) -> list[str]:
     document = line.paper.document(line.claim.document)
-    place = f"[{line.claim.place}]({line.paper.paper}.md#{anchor(document.name)})"
-    return [line.claim.says, place, line.data, heading(line.column), reported_text(line)]
+    return [line.claim.says, f"[{line.claim.place}]({line.paper.paper}.md#{anchor(document.name)})"]
+
+
+def metric_cells(line: Line) -> list[str]:
+    return [line.data, heading(line.column), reported_text(line)]
 
 
 def reported_text(line: Line) -> str:
@@ -185,9 +192,4 @@ def claims_headline(folder: Path = BENCHMARKS) -> str:
         where = line.column.unit if line.group == COSTS else line.data
         cells.append([paper, f"{line.claim.says} ({line.column.title}, {where})", reported_text(line), ours, verdict])
     headers = ["paper", "claim", "reported", "ours", f"verdict, {DATA['demo']}"]
-    return "\n".join([*table(headers, cells), *([""] if notes.texts else []), *notes.lines()])
-
-
-def table(headers: list[str], cells: list[list[str]]) -> list[str]:
-    """A markdown table, unpadded."""
-    return ["|".join(["", *row, ""]) for row in (headers, ["---"] * len(headers), *cells)]
+    return "\n".join([*markdown_table(headers, cells, left=2), *([""] if notes.texts else []), *notes.lines()])

@@ -1,16 +1,24 @@
 """The committed pages are those that the committed records give."""
 
 import pytest
+from PIL import Image
 
+from benchmarks.pages.carried import carried_page
 from benchmarks.pages.claims import claims_page
-from benchmarks.pages.committed import WEIGHTS_PAGE, anchor, committed_page, index, with_headline, with_starts
+from benchmarks.pages.committed import WEIGHTS_PAGE, committed_page, index, scope, with_headline, with_starts
 from benchmarks.pages.comparison import comparison_page
 from benchmarks.pages.figures import draw_from_records, read_figure_data
+from benchmarks.pages.markdown import anchor, joined, markdown_table
+from benchmarks.pages.page import render_page
 from benchmarks.pages.sources import committed_sources
+from benchmarks.pages.table import Page
 from benchmarks.records import BENCHMARKS, published_records
+from benchmarks.reproduce.plan import chosen_rows
 from benchmarks.spec import known_papers, load_spec
 
 MAX_FIGURE_BYTES = 300_000
+MAX_FIGURE_WIDTH = 830  # pixels, as wide as GitHub shows a page: a wider image is scaled down, and its text with it
+MAX_PAGE_BYTES = 50_000
 
 
 @pytest.mark.parametrize("paper", known_papers())
@@ -29,6 +37,54 @@ def test_the_committed_comparison_is_what_make_tables_writes():
 
 def test_the_committed_claims_are_what_make_tables_writes():
     assert (BENCHMARKS / "tables" / "claims.md").read_text() == claims_page(), "run `make tables`"
+
+
+def test_the_committed_table_of_what_modules_carry_is_what_make_tables_writes():
+    assert (BENCHMARKS / "tables" / "carried.md").read_text() == carried_page(), "run `make tables`"
+
+
+def test_committed_pages_are_small_and_their_cells_unpadded():
+    for page in (BENCHMARKS / "tables").glob("*.md"):
+        assert page.stat().st_size <= MAX_PAGE_BYTES, page.name
+        padded = [line for line in page.read_text().splitlines() if line.startswith("|") and "  " in line.strip("| ")]
+        assert not [line for line in padded if "|  |" not in line], page.name
+
+
+@pytest.mark.parametrize("name", known_papers())
+def test_a_page_stays_small_once_every_row_is_run_with_three_seeds(name, make_record, today, tmp_path):
+    paper = load_spec(name)
+    runs = {(row.run.label, dataset) for document in paper.documents for row, dataset in document.runs()}
+    scores = {f"{score}{end}": 0.123456 for score in ("rank1", "mAP") for end in ("", "_error")}
+    records = [
+        make_record(
+            label,
+            seed,
+            paper=name,
+            dataset=dataset,
+            scores=scores | dict.fromkeys(("mAP_trapezoid", "mAP_interpolated"), 0.1),
+        )
+        for label, dataset in sorted(runs)
+        for seed in range(3)
+    ]
+    for document in paper.documents:
+        if document.kind in ("figure", "sweep", "curves"):
+            (tmp_path / f"{document.id}-demo.png").touch()
+    page = render_page(Page(paper, committed_sources(records, today), tmp_path, {}), title="T", introduction=["I"])
+    assert "± " in page and len(page.encode()) <= MAX_PAGE_BYTES
+
+
+@pytest.mark.parametrize("name", known_papers())
+def test_the_index_names_the_data_sets_that_a_papers_target_leaves_out(name):
+    paper = load_spec(name)
+    planned = {(document.id, dataset) for _, dataset, document in chosen_rows(paper, "headline", [], demo=True)}
+    for document in paper.documents:
+        used = {dataset for row, dataset in document.runs() if row.fits("demo")}
+        run = {dataset for dataset in used if (document.id, dataset) in planned}
+        assert scope(paper, document).startswith("headline") == (document.scope == "headline")
+        if document.scope == "headline":
+            assert ("without" in scope(paper, document)) == (run != used)
+        else:
+            assert not run
 
 
 def test_the_headline_in_the_projects_readme_is_what_make_tables_writes():
@@ -52,5 +108,22 @@ def test_figures_are_complete_and_small(paper, tmp_path, today):
     assert max(found.values(), default=0) <= MAX_FIGURE_BYTES
 
 
+@pytest.mark.parametrize("paper", known_papers())
+def test_figures_are_shown_at_their_own_size(paper):
+    for file in (BENCHMARKS / "tables" / paper).glob("*.png"):
+        with Image.open(file) as image:
+            assert image.width <= MAX_FIGURE_WIDTH, file.name
+
+
 def test_anchors_are_githubs():
     assert anchor("Fig. 7") == "fig-7" and anchor("Training curves") == "training-curves"
+    assert anchor("Fig. 3 (a)") == "fig-3-a" and anchor("Table 1, all rows") == "table-1-all-rows"
+
+
+def test_tables_are_githubs_without_padding():
+    assert markdown_table(["a", "b"], [["long cell", "1"]]) == ["| a | b |", "| :- | -: |", "| long cell | 1 |"]
+    assert markdown_table(["a", "b"], [], left=2)[1] == "| :- | :- |"
+
+
+def test_values_are_joined_once_each():
+    assert joined([8]) == "8" and joined([8, 12, 8]) == "8 or 12" and joined("abc", "and") == "a, b and c"

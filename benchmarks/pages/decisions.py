@@ -10,8 +10,11 @@ from benchmarks.spec import UNITS, Column, Document, Row
 from common.paths import package_folder
 
 from .ablation import noise_level
+from .cells import NOT_APPLICABLE, column_title
+from .commands import make_command
+from .markdown import markdown_table
 from .sources import Source, Summary
-from .table import NOT_APPLICABLE, Footnotes, Page, heading, make_command
+from .table import Footnotes, Page
 
 RULE = (
     "A difference is the alternative's score minus that of the full model, means over seeds. Its noise is what seeds "
@@ -46,8 +49,7 @@ def decision_lines(page: Page, document: Document, sources: Sequence[Source], no
     headers = ["Question", "our reading", "alternative"]
     for source in sources:
         for column in document.columns:
-            name = heading(column) if len(sources) == 1 else f"{heading(column)}, {source.title}"
-            headers += [f"{name}, difference", "noise"]
+            headers += [f"{column_title(document, column)} {source.title}, Δ", "noise"]
     rows, shown = [], None
     for row, (decision, alternative) in zip(document.rows[1:], page.paper.decisions.cases(), strict=True):
         if not any(row.fits(source.kind) for source in sources):
@@ -60,7 +62,7 @@ def decision_lines(page: Page, document: Document, sources: Sequence[Source], no
                 line += _cells(page, document, measured, row, column, source, notes)
         rows.append(line)
         shown = decision
-    return [*lines, "", *_table(headers, rows, left=3)]
+    return [*lines, "", *markdown_table(headers, rows, left=3)]
 
 
 def _noise_text(document: Document, measured: Document, source: Source) -> str:
@@ -128,9 +130,3 @@ def _yaml(value: Any) -> str:
     if isinstance(value, list):
         return f"[{', '.join(map(_yaml, value))}]"
     return value if isinstance(value, str) else json.dumps(value)
-
-
-def _table(headers: list[str], rows: list[list[str]], left: int) -> list[str]:
-    """Markdown without padding; the first `left` columns are aligned to the left, the others to the right."""
-    marks = [":--"] * left + ["--:"] * (len(headers) - left)
-    return [f"| {' | '.join(cells)} |" for cells in (headers, marks, *rows)]

@@ -41,7 +41,7 @@ def test_a_difference_and_its_noise_by_hand(make_record, page):
     lines = render_document(page(records), DECISIONS)
     noise = math.sqrt(34 / 3 * (1 + 1 / 2))  # 4.12 points
     assert row(lines, "each part, averaged") == ["-6.0", f"{noise:.1f}", "**+1.0**", "0.0"]
-    stated = next(line for line in lines if line.startswith("- synthetic stand-in"))
+    stated = next(line for line in lines if line.startswith("- synthetic: full"))
     assert "full model 2 seeds; s = 3.37 (mAP), 0.00 (Rank-1)" in stated
     assert "pooled over the 2 rows of Table 5 that have several seeds (5 runs)" in stated
 
@@ -92,7 +92,7 @@ def test_stale_runs_and_other_images_are_marked(make_record, page):
 def test_alternatives_at_the_papers_size_only_have_a_row_where_real_runs_are_shown(make_record, page):
     demo = "\n".join(render_document(page([make_record()]), DECISIONS))
     assert "`feature_size: 256`" in demo and "`feature_size: 1024`" not in demo
-    assert "reproduced on real data: nothing published yet; `make reproduce-ndmf DATA_ROOT=DIR ONLY=decisions`" in demo
+    assert "- real: `make reproduce-ndmf DATA_ROOT=DIR ONLY=decisions YES=1` (" in demo
     lines = render_document(page([make_record(), make_record(kind="real")]), DECISIONS)
     half = [line for line in lines if "half of the backbone's channels" in line]
     assert [re.findall(r"(not run|–) \(\w\)", line) for line in half] == [
@@ -116,6 +116,6 @@ def test_the_page_the_index_and_the_terminal_have_them(make_record, page, tmp_pa
     text = render_page(page(records), title="T", introduction=[])
     assert "## What each decision matters" in text and "market1501-demo-full+part_features=pool" in text
     demo = next(source for source in committed_sources(records, today) if source.kind == "demo")
-    assert coverage(DECISIONS, demo, tmp_path) == "2 of 14 runs"
+    assert coverage(DECISIONS, demo, tmp_path) == "2 of 14"
     here = Page(SPEC, local_sources([], records, today), tmp_path, {})
     assert re.search(r"What NDEM reads \(phi of eq\. 8\): each part, averaged +.* 66\.0", summary(here))

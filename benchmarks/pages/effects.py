@@ -3,10 +3,9 @@
 import statistics
 from collections.abc import Callable
 
-from tabulate import tabulate
-
 from benchmarks.spec import UNITS, Column, Document, Row, value_of
 
+from .markdown import markdown_table
 from .sources import Source
 
 
@@ -16,7 +15,7 @@ def main_effects(document: Document, sources: list[Source]) -> list[str]:
     headers = ["Main effect"]
     for column in columns:
         title = f"{column.group} {column.title}" if column.group else column.title
-        headers += [f"{title}, reported", *(f"{title}, {source.title}" for source in sources)]
+        headers += [f"{title} paper", *(f"{title} {source.title}" for source in sources)]
     cells = []
     for name, having in document.factors.items():
         line = [name]
@@ -30,7 +29,7 @@ def main_effects(document: Document, sources: list[Source]) -> list[str]:
         f"Main effects over the {len(document.rows)} rows: the mean of the {count} with the factor minus that of the "
         f"{count} without. `± e (n=k)`: standard error over the k seeds and trials in which all rows have run.",
         "",
-        *tabulate(cells, headers, tablefmt="pipe", disable_numparse=True).split("\n"),
+        *markdown_table(headers, cells),
     ]
 
 

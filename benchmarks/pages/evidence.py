@@ -6,9 +6,9 @@ from benchmarks.claims import Claim, column_of, rows_of
 from benchmarks.spec import UNITS, Column, Document, PaperSpec, Row, value_of
 from common.runs.record import Record
 
+from .commands import make_command
 from .costs import cost
 from .sources import Source
-from .table import make_command
 from .verdicts import (
     UNDECIDED,
     Difference,

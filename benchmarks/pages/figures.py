@@ -54,7 +54,7 @@ def draw_sweep(document: Document, source: Source, file: Path) -> None:
         deviations=deviations,
         x_label=document.x,
         y_label=f"score ({unit})",
-        title=f"{document.name} ({source.short})",
+        title=f"{document.name} ({source.title})",
     )
 
 
@@ -82,7 +82,7 @@ def draw_curves(document: Document, source: Source, file: Path) -> None:
     }
     panels = {label: series for label, series in panels.items() if series}
     if panels:
-        title = f"{document.name} ({source.short})"
+        title = f"{document.name} ({source.title})"
         phases = [entry.get("phase") for entry in max(logs.values(), key=len)]
         borders = [epoch + 0.5 for epoch in range(1, len(phases)) if phases[epoch] != phases[epoch - 1]]
         x = [position + 1 for position in shown]

@@ -1,64 +1,85 @@
-"""Records to markdown: reported and reproduced numbers side by side, for the committed page and for a user's own.
+"""Records to markdown: the paper's and our numbers side by side, for the committed page and for a user's own.
 
-A page has one block per document; each source of numbers (see sources.py) is a column beside the reported one. The same
-records always give the same text.
+A page has one block per document; each source of numbers (see sources.py) is a column, or a row, beside the paper's.
+The same records always give the same text.
 """
 
 import re
-from itertools import product
-
-from tabulate import tabulate
 
 from benchmarks.records import KINDS
-from benchmarks.spec import Document, Row
-from common.datasets import trials_of
+from benchmarks.spec import Document, PaperSpec, Row
+from common.datasets import reader_of
 
-from .ablation import agreement
+from .ablation import NOISE_RULE, agreement
+from .commands import make_command, unpublished
 from .decisions import decision_lines
 from .effects import main_effects
+from .markdown import contents, joined, markdown_table
 from .origins import origins
-from .sources import Source
-from .table import Footnotes, Page, long_table, make_command, matrices, summary_text, wide_table
+from .setup import STARTS, setup_line
+from .sources import Source, Summary
+from .table import Footnotes, Page, long_table, matrices, parts, wide_table
 
-AP_SCORES = {"step": "mAP", "trapezoid": "mAP_trapezoid", "interpolated": "mAP_interpolated"}
-AP_SCORE = re.compile(r"mAP(_trapezoid|_interpolated)?$")  # the end of a column's path
+AP_SCORE = re.compile(r"mAP(?:_[a-z]+)?$")  # the end of a column's path
+ESTIMATORS = {"step": "mAP", "trapezoid": "mAP_trapezoid", "interpolated": "mAP_interpolated"}
+ORIGINS = "Where the numbers come from"
 
 
 def render_page(page: Page, *, title: str, introduction: list[str]) -> str:
     """The whole page as markdown."""
     paper = page.paper
-    lines = [f"# {title}", "", *introduction, "", *legend(page.sources), ""]
+    headings = [document.name for document in paper.documents]
+    lines = [f"# {title}", "", *introduction, "", contents([*headings, ORIGINS]), "", *legend(page), ""]
     for document in paper.documents:
         lines += [f"## {document.name}", "", document.caption, "", *render_document(page, document), ""]
-    lines += ["## Where the numbers come from", "", *origins(paper, page.sources)]
-    return "\n".join(lines).rstrip() + "\n"
+    lines += [f"## {ORIGINS}", "", *origins(paper, page.sources)]
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).rstrip() + "\n"
 
 
-def legend(sources: list[Source]) -> list[str]:
-    lines = ["Columns:", "", "- **reported**: printed in the paper, including the cited methods."]
-    for source in sources:
+def legend(page: Page) -> list[str]:
+    """What the words in the tables' headings mean, once for the whole page."""
+    lines = ["**How to read the tables**", "", "- `paper`: printed in the paper, including the methods that it cites."]
+    for source in page.sources:
         where = "runs finished on this machine" if source.here else "published records"
-        lines.append(f"- **{source.title}**: {where}, trained and tested on {KINDS[source.kind]}.")
+        none = "" if source.records or source.kind == "demo" else "; there are none yet"
+        lines.append(f"- `{source.title}`: ours, {where} on {KINDS[source.kind]}{none}.")
+    if not any(source.here for source in page.sources):
+        lines.append(f"- {at_full_size(page.paper)}")
+    estimators = own_estimators(page.paper)
+    named = f" AP estimator of our mAP: {estimators.pop()}." if len(estimators) == 1 else ""
     lines += [
-        "",
-        "Synthetic pedestrians are not the real data set: numbers on them say nothing about the paper's absolute "
+        f"- {STARTS['synthetic'].capitalize()}: learned on other synthetic people, see "
+        "[common/weights](../../common/weights/README.md).",
+        "- Synthetic pedestrians are not the real data set: numbers on them say nothing about the paper's absolute "
         "numbers. They show that the code learns, and how its variants compare on that data.",
-        "",
-        "Our scores are those of the last epoch. `a ± b (n=k)` is the mean and the sample standard deviation over k "
-        "seeds; a number without ± is a single run. `se` is the standard error that comes from the choice of the test "
-        "people (bootstrap over people); methods tested on the same people share most of it. `not run` is explained "
-        "under the table; `–` marks a number that the paper does not print or that the run does not produce.",
+        f"- Scores are in per cent, after the last epoch.{named} `a ± b`: mean and sample standard deviation over "
+        "`seeds`; without ±, a single run. `se`: standard error from the choice of the test people (bootstrap over "
+        "people); methods tested on the same people share most of it.",
+        *([f"- {NOISE_RULE}"] if any(document.ablation for document in page.paper.documents) else []),
+        "- A letter in brackets, as in `not run (a)`, is explained under its table. `–`: the paper prints no such "
+        "number, or the run has none.",
     ]
     return lines
+
+
+def at_full_size(paper: PaperSpec) -> str:
+    """How to run a document at the paper's settings without real data."""
+    used = dict.fromkeys(dataset for document in paper.documents for _, dataset in document.runs())
+    layouts = " ".join(dict.fromkeys(reader_of(dataset).NAME for dataset in used))
+    return (
+        "The commands under the tables need the real data set in `DIR`. At the paper's settings on synthetic "
+        f"pedestrians: `python -m common.datasets make --like {layouts} --size full`, then the same command with "
+        "`DATA_ROOT=data/synthetic/full`."
+    )
 
 
 def render_document(page: Page, document: Document) -> list[str]:
     """The markdown lines of one table or figure, without the heading."""
     sources = page.sources if any(document.runs()) else []  # a table of settings has no runs
     shown = [source for source in sources if source.here or source.kind == "demo" or source.covers(document)]
-    left_out = [source for source in sources if source not in shown]
     notes = Footnotes()
-    lines: list[str] = []
+    setups = [setup_line(page.paper, document, source) for source in shown if document.columns]
+    lines: list[str] = [line for setup in filter(None, setups) for line in (f"*{setup}.*", "")]
     if document.kind == "counts":
         lines += [*long_table(page, document, shown, notes), ""]
     elif document.kind == "decisions":
@@ -68,21 +89,23 @@ def render_document(page: Page, document: Document) -> list[str]:
     elif document.columns:
         for group in document.groups():
             lines += [f"**{group}**", ""] if group else []
-            lines += [*wide_table(page, document, shown, notes, group), ""]
+            for columns in parts(document, group):
+                lines += [*wide_table(page, document, shown, notes, columns=columns), ""]
     if document.baselines:
         lines += ["Our own rows, which the paper does not have, on the same data.", ""]
         for group in document.groups():
             lines += [f"**{group}**", ""] if group else []
             lines += [*wide_table(page, document, shown, notes, group, baselines=True), ""]
-    lines += [*figures(page, document, shown), *estimator_lines(document, shown)]
-    lines += [f"- {source.title}: {unpublished(page, document, source)}" for source in left_out]
+    lines += [*main_effects(document, shown), ""] if document.factors else []
+    lines += figures(page, document, shown)
+    lines += [line for source in shown if document.ablation for line in agreement(document, source)]
+    lines += estimator_lines(page, document, shown)
+    lines += [
+        f"- {source.title}: {unpublished(page.paper, document)}"
+        for source in sources
+        if source.kind == "real" and source not in shown and any(row.fits("real") for row, _ in document.runs())
+    ]
     lines += [*notes.lines(), *(f"- {text}" for text in document.footnotes)]
-    if document.factors:
-        lines += ["", *main_effects(document, shown)]
-    if document.ablation:
-        for source in shown:
-            order = agreement(document, source)
-            lines += ["", *order] if order else []
     return lines
 
 
@@ -95,12 +118,12 @@ def figures(page: Page, document: Document, sources: list[Source]) -> list[str]:
     for source in [source for source in sources if source.here] or sources:
         data = page.figure_data.get((document.id, source.kind))
         if data and (table := data.get("table")):
-            text = tabulate(table["rows"], table["headers"], tablefmt="pipe", disable_numparse=True)
-            lines += [*text.split("\n"), ""]
+            lines += [*markdown_table(table["headers"], table["rows"]), ""]
         name = f"{document.id}-{source.kind}.png"
         if (page.figures / name).is_file():
+            caption = setup_line(page.paper, document, source) or source.title
             lines += [f"![{document.name}, {source.title}]({page.figures.name}/{name})", ""]
-            lines += [f"*{document.name}, {source.title}.*", ""]
+            lines += [f"*{document.name}, {caption}.*", ""]
             absent = [row.method for row in document.rows if not has_run(document, row, source)]
             if document.kind == "curves" and absent:
                 command = make_command(page.paper, document, source.kind)
@@ -114,42 +137,45 @@ def has_run(document: Document, row: Row, source: Source) -> bool:
     return bool(row.run and source.of_row(row, document.data_set_of(row)))
 
 
-def estimator_lines(document: Document, sources: list[Source]) -> list[str]:
-    """The AP estimator of the table, and our mAP under the others, where the records have it."""
+def own_estimators(paper: PaperSpec) -> set[str]:
+    """The AP estimators of the paper's tables, each with what the paper says of its own."""
+    return {estimator_text(document) for document in paper.documents} - {""}
+
+
+def estimator_text(document: Document) -> str:
+    """Nothing for the decisions, which have that of the table whose columns they take."""
     if document.average_precision is None or document.kind == "decisions":
+        return ""
+    return f"`{document.average_precision}`; {document.paper_estimator}"
+
+
+def estimator_lines(page: Page, document: Document, sources: list[Source]) -> list[str]:
+    """The AP estimator of the table if the page has several, and by how much the others change our mAP."""
+    own, text = document.average_precision, estimator_text(document)
+    if not text:
         return []
-    own = [column for column in document.columns if column.value and AP_SCORE.search(column.value)]
-    lines = [f"- AP estimator of our columns: `{document.average_precision}`; {document.paper_estimator}."]
-    others = [name for name in AP_SCORES if name != document.average_precision]
-    for name, source in product(others, sources):
-        columns = [column.model_copy(update={"value": AP_SCORE.sub(AP_SCORES[name], column.value)}) for column in own]
-        values = [
-            f"{row.method}{f' ({column.group})' if column.group else ''} {summary_text(summary, column)}"
-            for column in columns
-            for row in (*document.rows, *document.baselines)
-            if (summary := source.summary(document, row, column)) is not None
-        ]
-        if values:
-            lines.append(f"- mAP (%) under `{name}`, {source.title}: {'; '.join(values)}.")
+    lines = [f"- AP estimator of our mAP: {text}."] if len(own_estimators(page.paper)) > 1 else []
+    for source in sources:
+        found = {other: estimator_changes(document, source, ESTIMATORS[other]) for other in ESTIMATORS if other != own}
+        texts = []
+        for other, changes in found.items():
+            if changes:
+                ends = dict.fromkeys(f"{value:+.1f}" for value in (min(changes), max(changes)))
+                texts.append(f"{' to '.join(ends)} points under `{other}`")
+        if texts:
+            lines.append(f"- Our mAP ({source.title}) changes by {joined(texts, 'and')}.")
     return lines
 
 
-def unpublished(page: Page, document: Document, source: Source) -> str:
-    """One line that replaces the columns of a source without any run of this document."""
-    runs = [(row, dataset) for row, dataset in document.runs() if row.fits(source.kind)]
-    trained = {  # as reproduce/plan.py has it: the demo runs the first trial only
-        (row.run.label, trial)
-        for row, dataset in runs
-        if row.run.trains
-        for trial in trials_of(dataset)[: 1 if source.kind == "demo" else None]
-    }
-    command = f"nothing published yet; `{make_command(page.paper, document, source.kind)}` makes it."
-    cost = page.paper.real_data_cost
-    if cost is None or not trained:
-        return command
-    data_sets = {dataset for _, dataset in trained}
-    hours = cost.gpu_hours_per_run * sum(cost.times.get(dataset, 1.0) for _, dataset in trained)
-    hours = round(hours + sum(cost.gpu_hours_before.get(dataset, 0.0) for dataset in data_sets), 1)
-    disk = cost.disk_gb + cost.disk_gb_per_run * len(trained)
-    runs_text = "one training run" if len(trained) == 1 else f"{len(trained)} training runs"
-    return f"{command} It takes {runs_text}: about {hours:g} GPU hours and {disk:g} GB of disk (estimates)."
+def estimator_changes(document: Document, source: Source, other: str) -> list[float]:
+    """In points, the change of each mAP of the document under another estimator, whose scores end in `other`."""
+    changes = []
+    for column in document.columns:
+        if not (column.value and AP_SCORE.search(column.value)):
+            continue
+        there = column.model_copy(update={"value": AP_SCORE.sub(other, column.value)})
+        for row in (*document.rows, *document.baselines):
+            found: list[Summary | None] = [source.summary(document, row, one) for one in (column, there)]
+            if None not in found:
+                changes.append(100 * (found[1].mean - found[0].mean))
+    return changes

@@ -1,7 +1,6 @@
 """The source of a column's numbers: the records of one kind of data."""
 
 import statistics
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmarks.records import KINDS, of_kind
@@ -23,12 +22,14 @@ class Summary:
     error: float | None = None  # standard error over the test people, mean over the runs; None where records have none
 
 
+WORDS = {"real": "real", "demo": "synthetic", "full": "full size"}  # kind of data -> its word in a column's heading
+
+
 @dataclass(frozen=True)
 class Source:
-    """Records of one kind of data, with the heading of their column."""
+    """Records of one kind of data. title: the word that stands behind a score in their column's heading."""
 
     title: str
-    short: str  # for narrow tables
     kind: str  # real | demo | full
     records: tuple[Record, ...]
     today: Today
@@ -68,11 +69,8 @@ class Source:
 
 def committed_sources(records: list[Record], today: Today) -> list[Source]:
     """The columns of the committed page."""
-    columns = {"real": "reproduced on real data", "demo": "synthetic stand-in, demo size"}
-    columns |= {"full": "synthetic stand-in, full size"}
     return [
-        Source(title, title.rpartition(", ")[2], kind, of_kind(records, kind), today, difference=kind == "real")
-        for kind, title in columns.items()
+        Source(word, kind, of_kind(records, kind), today, difference=kind == "real") for kind, word in WORDS.items()
     ]
 
 
@@ -80,21 +78,10 @@ def local_sources(published: list[Record], local: list[Record], today: Today) ->
     """The columns of a user's page: for each kind of data used here, the committed records and this machine's."""
     sources = []
     for kind in [kind for kind in KINDS if of_kind(local, kind)] or ["demo"]:
-        title = KINDS[kind].removeprefix("the ")
-        both: Sequence[tuple[str, str, list[Record]]] = (
-            ("committed record", "committed", published),
-            ("this machine", "here", local),
-        )
-        sources += [
-            Source(
-                f"{name} ({title})",
-                f"{short}, {kind}",
-                kind,
-                of_kind(records, kind),
-                today,
-                difference=kind == "real" and short == "here",
-                here=short == "here",
+        for where, records in (("committed", published), ("here", local)):
+            here = where == "here"
+            title = f"{WORDS[kind]}, {where}"
+            sources.append(
+                Source(title, kind, of_kind(records, kind), today, difference=kind == "real" and here, here=here)
             )
-            for name, short, records in both
-        ]
     return sources

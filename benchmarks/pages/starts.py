@@ -11,10 +11,11 @@ from tabulate import tabulate
 from benchmarks.records import BENCHMARKS, published_records
 from benchmarks.spec import Column, Document, Row, known_papers, load_spec
 
+from .cells import NOT_APPLICABLE, heading
 from .figures import read_figure_data
 from .sources import Source, committed_sources
 from .staleness import Today
-from .table import NOT_APPLICABLE, Footnotes, Page, cell, heading
+from .table import Footnotes, Page, cell
 
 KIND = "demo"
 DOCUMENTS = ("start", "start_elsewhere")

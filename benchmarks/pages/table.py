@@ -1,19 +1,34 @@
 """One table of a page: its rows, its columns and the text of each cell.
 
-A cell without a run says `not run`, and a note under the table says why.
+A table of our rows has a column for each source of numbers beside the paper's; one that cites published methods, or
+that would be too wide, has ours as rows below the paper's own. A cell without a run says `not run`, and a note under
+the table says why.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tabulate import tabulate
 
-from benchmarks.spec import UNITS, Column, Document, PaperSpec, Row
-from common.datasets import reader_of
+from benchmarks.spec import Column, Document, PaperSpec, Row
 
-from .sources import Source, Summary
+from .ablation import gain, reported_gain, shows_difference
+from .cells import (
+    NOT_APPLICABLE,
+    column_title,
+    difference_cell,
+    heading,
+    method_name,
+    num_seeds,
+    reported_cell,
+    summary_text,
+)
+from .commands import make_command
+from .markdown import markdown_table
+from .sources import Source
 
-NOT_APPLICABLE = "–"
+MOST_COLUMNS = 8  # of numbers, as many as a page is wide; with more, our numbers are rows too
 
 
 @dataclass
@@ -50,14 +65,6 @@ class Page:
         return f"no finished run on this machine: `{command}`" if source.here else f"no run published: `{command}`"
 
 
-def make_command(paper: PaperSpec, document: Document, kind: str) -> str:
-    """The command that runs a document on data of a kind."""
-    data = {"demo": "", "real": " DATA_ROOT=DIR", "full": " DATA_ROOT=data/synthetic/full"}[kind]
-    layouts = " ".join(dict.fromkeys(reader_of(dataset).NAME for _, dataset in document.runs()))
-    made = f"python -m common.datasets make --like {layouts} --size full && " if kind == "full" else ""
-    return f"{made}{paper.command}{data} ONLY={document.id}"
-
-
 def wide_table(
     page: Page,
     document: Document,
@@ -65,84 +72,134 @@ def wide_table(
     notes: Footnotes,
     group: str | None = None,
     *,
+    columns: Sequence[Column] = (),
     baselines: bool = False,
     ours_only: bool = False,
     compact: bool = False,
 ) -> list[str]:
-    """One row per method; a block of the document's columns per source. compact: for the terminal."""
-    columns = [column for column in document.columns if column.group == group]
-    reported = not baselines and any(row.reported for row in document.rows)
+    """One row per method, a column per score and source. columns: default, those of the group; compact: for the
+    terminal, always with our numbers in columns.
+
+    Rows without any number, and columns of a paper that reports none, are left out.
+    """
+    columns = columns or [column for column in document.columns if column.group == group]
     rows = [row for row in (document.baselines if baselines else document.rows) if row.run or not ours_only]
-    headers = [document.x or "Method"]
-
-    def head(block: str) -> list[str]:
-        return [f"{block}\n{heading(column)}" if compact else f"{heading(column)}, {block}" for column in columns]
-
-    headers += head("reported") if reported else []
-    for source in sources:
-        headers += head(source.short if compact else source.title)
-        headers += head("difference") if source.difference and reported else []
-    cells = []
-    for row in rows:
-        line = [method_name(row)]
-        line += [reported_cell(row, column) for column in columns if reported]
+    reported = any(column.id in row.reported for row in rows for column in columns)
+    wide = reported and document.x is None and len(columns) * (1 + len(sources)) > MOST_COLUMNS
+    if not compact and not baselines and not document.ablation and (cites(document) or wide):
+        return _table_of_rows(page, document, columns, rows, sources, notes)
+    blocks: list[tuple[str, list[str]]] = []  # heading and cells of each column
+    for column in columns:
+        title = heading(column) if compact else column_title(document, column)
+        differs = shows_difference(document, column) and not compact and not baselines
+        if reported:
+            word = "paper" if sources or compact else ""
+            gains = [reported_gain(document, row, column) if differs else "" for row in rows]
+            cells = [f"{reported_cell(row, column)} {gained}".strip() for row, gained in zip(rows, gains, strict=True)]
+            blocks.append((f"{title} {word}".strip(), cells))
         for source in sources:
-            line += [cell(page, document, row, column, source, notes) for column in columns]
+            cells = [cell(page, document, row, column, source, notes, seeds=compact) for row in rows]
+            blocks.append((f"{title} {source.title}", cells))
+            if differs:
+                blocks.append(("Δ", [gain(document, row, column, source) for row in rows]))
             if source.difference and reported:
-                line += [difference_cell(document, row, column, source) for column in columns]
-        cells.append(line)
-    alignment = ["left"] + ["right"] * (len(headers) - 1)
-    return tabulate(
-        cells, headers, tablefmt="simple" if compact else "pipe", disable_numparse=True, colalign=alignment
-    ).split("\n")
+                cells = [difference_cell(document, row, column, source) for row in rows]
+                blocks.append((f"{title} {source.title} - paper", cells))
+    for source in [] if compact else sources:
+        seeds = [num_seeds(document, row, columns, source) for row in rows]
+        if any(seed not in ("", "1") for seed in seeds):
+            blocks.append((f"seeds {source.title}" if len(sources) > 1 else "seeds", seeds))
+    headers = [document.x or "Method", *(title for title, _ in blocks)]
+    lines = [[method_name(row), *(cells[position] for _, cells in blocks)] for position, row in enumerate(rows)]
+    lines = [line for line in lines if set(line[1:]) - {NOT_APPLICABLE, ""}]
+    if compact:
+        alignment = ["left"] + ["right"] * len(blocks)
+        text = tabulate(lines, headers, tablefmt="simple", disable_numparse=True, colalign=alignment if lines else None)
+        return text.split("\n")
+    return markdown_table(headers, lines) if lines else []
+
+
+def parts(document: Document, group: str | None) -> list[list[Column]]:
+    """The columns of a group, of which each list makes a table: those with differences from the baseline are as many
+    as a page is wide, so that the others of an ablation follow in a table of their own."""
+    columns = [column for column in document.columns if column.group == group]
+    differing = [column for column in columns if shows_difference(document, column)]
+    return list(filter(None, [differing, [column for column in columns if column not in differing]]))
+
+
+def cites(document: Document) -> bool:
+    """Whether the document compares the paper's method with rows that are only cited."""
+    ours = [row.run is not None for row in document.rows]
+    return any(ours) and not all(ours) and document.x is None
+
+
+def _table_of_rows(
+    page: Page, document: Document, columns: Sequence[Column], rows: list[Row], sources: list[Source], notes: Footnotes
+) -> list[str]:
+    lines = []
+    for row in rows:
+        reported = [reported_cell(row, column) for column in columns]
+        if set(reported) != {NOT_APPLICABLE}:
+            lines.append([method_name(row), *reported])
+        lines += _our_lines(page, document, row, columns, sources, notes) if row.run else []
+    return markdown_table(["Method", *(column_title(document, column) for column in columns)], lines)
+
+
+def _our_lines(
+    page: Page, document: Document, row: Row, columns: Sequence[Column], sources: list[Source], notes: Footnotes
+) -> Iterator[list[str]]:
+    """A line for each source below a row of the paper; for real data also the differences from the paper."""
+    for source in sources:
+        cells = [cell(page, document, row, column, source, notes, seeds=False) for column in columns]
+        if set(cells) == {NOT_APPLICABLE}:
+            continue
+        seeds = num_seeds(document, row, columns, source)
+        name = f"↳ {method_name(row)}, **{source.title}**" + (f", {seeds} seeds" if seeds not in ("", "1") else "")
+        yield [name, *cells]
+        differences = [difference_cell(document, row, column, source) for column in columns]
+        if source.difference and set(differences) != {NOT_APPLICABLE}:
+            yield [f"↳ {source.title} - paper", *differences]
 
 
 def long_table(page: Page, document: Document, sources: list[Source], notes: Footnotes) -> list[str]:
-    """One row per method and column, for documents with too many columns for a page."""
-    headers = ["", "", "reported"]
-    for source in sources:
-        headers += [source.title, "difference"] if source.difference else [source.title]
-    cells = []
+    """One row per column and blocks of columns per method, for documents with many columns and few methods."""
+    headers, blocks = [], []
     for row in document.rows:
-        for column in document.columns:
-            line = [method_name(row), column.title, reported_cell(row, column)]
-            for source in sources:
-                line.append(cell(page, document, row, column, source, notes))
-                line += [difference_cell(document, row, column, source)] if source.difference else []
-            cells.append(line)
-    alignment = ["left", "left"] + ["right"] * (len(headers) - 2)
-    return tabulate(cells, headers, tablefmt="pipe", disable_numparse=True, colalign=alignment).split("\n")
+        name, columns = method_name(row), document.columns
+        headers.append(f"{name} paper")
+        blocks.append([reported_cell(row, column) for column in columns])
+        for source in sources:
+            headers.append(f"{name} {source.title}")
+            blocks.append([cell(page, document, row, column, source, notes) for column in columns])
+            if source.difference:
+                headers.append(f"{name} {source.title} - paper")
+                blocks.append([difference_cell(document, row, column, source) for column in columns])
+    lines = [[column.title, *values] for column, *values in zip(document.columns, *blocks, strict=True)]
+    return markdown_table(["", *headers], lines)
 
 
 def matrices(page: Page, document: Document, sources: list[Source], notes: Footnotes) -> list[str]:
-    """A table of rows and columns for the reported numbers and one for each source: many columns of short cells."""
-    headers = ["", *(heading(column) for column in document.columns)]
-    blocks = {"reported": lambda row, column: reported_cell(row, column)}
+    """A table of rows and columns for the paper's numbers and one for each source: many columns of short cells."""
+    blocks = {"paper": lambda row, column: reported_cell(row, column)}
     for source in sources:
         blocks[source.title] = lambda row, column, source=source: cell(page, document, row, column, source, notes)
     lines = []
     for title, text in blocks.items():
         cells = [[method_name(row), *(text(row, column) for column in document.columns)] for row in document.rows]
-        table = tabulate(cells, headers, tablefmt="pipe", disable_numparse=True)
-        lines += [f"**{title}**", "", *table.split("\n"), ""]
+        lines += [f"**{title}**", "", *markdown_table(["", *map(heading, document.columns)], cells), ""]
     return lines
 
 
-def heading(column: Column) -> str:
-    return column.title if column.unit in ("count", "year") else f"{column.title} ({column.unit})"
-
-
-def method_name(row: Row) -> str:
-    reference = f" [{row.ref}]" if row.ref is not None else ""
-    return f"{row.method}{reference}" + (f" ({row.venue})" if row.venue else "")
-
-
-def reported_cell(row: Row, column: Column) -> str:
-    value = row.reported.get(column.id)
-    return NOT_APPLICABLE if value is None else column.text(value)
-
-
-def cell(page: Page, document: Document, row: Row, column: Column, source: Source, notes: Footnotes) -> str:
+def cell(
+    page: Page,
+    document: Document,
+    row: Row,
+    column: Column,
+    source: Source,
+    notes: Footnotes,
+    *,
+    seeds: bool = True,
+) -> str:
     if row.run is None or column.value is None or not row.fits(source.kind):
         return NOT_APPLICABLE
     if reason := row.not_on.get(document.data_set_of(row, column)):
@@ -152,34 +209,8 @@ def cell(page: Page, document: Document, row: Row, column: Column, source: Sourc
         return NOT_APPLICABLE  # the run exists without such a number, as a histogram without multi-query scores
     if summary is None:
         return f"not run {notes.mark(page.missing(document, source))}"
-    text = summary_text(summary, column)
+    text = summary_text(summary, column, seeds=seeds)
     if summary.stale:
         again = f"`{make_command(page.paper, document, source.kind)} FORCE=1`"
         text += f" {notes.mark(f'stale: the {summary.stale} changed since this run; {again} runs it again')}"
     return text
-
-
-def summary_text(summary: Summary, column: Column) -> str:
-    """`60.1 ± 0.4 (n=3, se 1.2)`, or `60.1 (se 1.2)` for one run; counts are printed without either."""
-    factor = UNITS[column.unit][0]
-    text, notes = column.text(summary.mean * factor), []
-    if summary.deviation is not None and column.unit != "count":
-        text += f" ± {column.text(summary.deviation * factor)}"
-        notes.append(f"n={summary.count}")
-    if summary.error is not None:
-        notes.append(f"se {column.text(summary.error * factor)}")
-    return f"{text} ({', '.join(notes)})" if notes else text
-
-
-def difference_cell(document: Document, row: Row, column: Column, source: Source) -> str:
-    """Reproduced minus reported, in the column's unit."""
-    summary, reported = source.summary(document, row, column), row.reported.get(column.id)
-    if summary is None or reported is None:
-        return NOT_APPLICABLE
-    factor = UNITS[column.unit][0]
-    return f"{summary.mean * factor - reported:+,.{column.places}f}"
-
-
-def anchor(heading: str) -> str:
-    """The link target that GitHub gives a heading."""
-    return "".join(letter for letter in heading.lower().replace(" ", "-") if letter.isalnum() or letter == "-")

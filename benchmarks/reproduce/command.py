@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
+from benchmarks.pages.commands import ASK_ABOVE_SECONDS
 from benchmarks.pages.comparison import labels_of
 from benchmarks.pages.local import write_local_page
 from benchmarks.records import local_records, published_records
@@ -27,7 +28,6 @@ from .plan import Plan, make_plan
 from .progress import raise_failures
 from .slurm import Detached
 
-ASK_ABOVE_SECONDS = 2 * 3600
 WHAT_HAPPENS = {
     "new": "to run",
     "interrupted": "resumes after its last epoch",

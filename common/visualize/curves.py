@@ -16,6 +16,7 @@ from common.errors import UserError
 
 CURVE_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 CURVE_MARKERS = "osD^vP*"
+WIDEST = 7.5  # inches, 825 pixels: GitHub shows a wider figure smaller, and its text with it
 STYLE = {
     "font.size": 12,
     "axes.prop_cycle": matplotlib.cycler(color=CURVE_COLOURS, marker=list(CURVE_MARKERS)),
@@ -102,12 +103,12 @@ def panel_figure(
     title: str = "",
     borders: Sequence[float] = (),
 ) -> Path:
-    """Named series over the values x, in a panel of its own for each y label, three in a row; None is a gap. borders:
+    """Named series over the values x, in a panel of its own for each y label, two in a row; None is a gap. borders:
     values of x with a dotted line, such as those between phases."""
-    columns = min(3, len(panels))
+    columns = min(2, len(panels))
     rows = -(-len(panels) // columns)
     with matplotlib.style.context(["default", STYLE]):
-        figure = Figure(figsize=(max(5.6, 4.6 * columns), 4.0 * rows))
+        figure = Figure(figsize=(WIDEST if columns > 1 else 5.6, 3.6 * rows))
         places = np.ravel(figure.subplots(rows, columns))
         for empty in places[len(panels) :]:
             empty.axis("off")
@@ -127,7 +128,7 @@ def bar_figure(
 ) -> Path:
     """Named series of bars side by side at each word of x; a dashed line marks the first word's first bar."""
     with matplotlib.style.context(["default", STYLE]):
-        figure = Figure(figsize=(max(5.6, 1.1 * len(x)), 4.2))
+        figure = Figure(figsize=(min(max(5.6, 1.1 * len(x)), WIDEST), 4.2))
         axes = figure.subplots()
         places, width = np.arange(len(x)), 0.8 / len(series)
         for number, (name, values) in enumerate(series.items()):

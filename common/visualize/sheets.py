@@ -20,6 +20,7 @@ from common.datasets.base import JUNK, Sample, Subset
 from common.errors import UserError
 
 MAX_BYTES = 300_000  # of one committed figure
+MAX_WIDTH = 830  # pixels: GitHub shows a wider figure smaller, and its text with it
 MAX_CAMERAS = 15  # as in MSMT17; with more (PETA: one per image) columns by camera are useless
 GAP = 4  # pixels between images
 FONT_SIZE = 15
@@ -146,11 +147,13 @@ def heat_map_sheet(images, maps_by_column: Mapping[str, object], path: Path | st
     """One row per image: the image, then each map laid over it, from deep blue (lowest) to deep red (highest).
 
     images: (n, 3, H, W) uint8; maps_by_column: title -> (n, h, w) in any range, scaled to [0, 1] map by map and
-    resized bilinearly. height: of an image in the sheet, in pixels.
+    resized bilinearly. height: of an image in the sheet, in pixels; less where many columns need it.
     """
     images = images.cpu() if isinstance(images, Tensor) else torch.from_numpy(np.array(images))
     if images.ndim != 4 or images.shape[1] != 3 or images.dtype != torch.uint8:
         raise UserError(f"images must be (n, 3, H, W) uint8, got {tuple(images.shape)} {images.dtype}")
+    room = MAX_WIDTH // (1 + len(maps_by_column)) - 2 * GAP
+    height = min(height, room * images.shape[2] // images.shape[3])
     size = (height, round(height * images.shape[3] / images.shape[2]))
     resized = F.interpolate(images.float(), size, mode="bilinear", antialias=True).permute(0, 2, 3, 1) / 255
     columns = {"image": resized}
@@ -164,13 +167,11 @@ def heat_map_sheet(images, maps_by_column: Mapping[str, object], path: Path | st
         heat = torch.from_numpy(matplotlib.colormaps["jet"](maps.numpy())[..., :3]).float()
         columns[title] = 0.5 * resized + 0.5 * heat
 
-    head, title_width = (
-        FONT_SIZE + 14,
-        max(ImageDraw.Draw(Image.new("L", (1, 1))).textlength(t, _font()) for t in columns),
-    )
-    step = max(size[1], int(title_width) + 4) + 2 * GAP
+    step = max(size[1], *(_text_width(word) + 4 for title in columns for word in title.split())) + 2 * GAP
+    titles = [_wrapped(title, step - 2 * GAP) for title in columns]
+    head = FONT_SIZE + 14 + (FONT_SIZE + 4) * max(title.count("\n") for title in titles)
     sheet = Image.new("RGB", (step * len(columns), head + len(images) * (height + GAP)), "white")
-    for column, (title, pixels) in enumerate(columns.items()):
+    for column, (title, pixels) in enumerate(zip(titles, columns.values(), strict=True)):
         _text(sheet, (column * step + step // 2, head // 2), title)
         for row, image in enumerate((pixels * 255).round().clamp(0, 255).to(torch.uint8).numpy()):
             sheet.paste(Image.fromarray(image), (column * step + (step - size[1]) // 2, head + row * (height + GAP)))
@@ -189,6 +190,19 @@ def _font() -> ImageFont.FreeTypeFont:
 
 def _text(sheet: Image.Image, centre: tuple[int, int], text: str, colour: tuple[int, int, int] = INK) -> None:
     ImageDraw.Draw(sheet).text(centre, text, fill=colour, font=_font(), anchor="mm", align="center")
+
+
+def _text_width(text: str) -> int:
+    return int(_font().getlength(text))
+
+
+def _wrapped(text: str, width: int) -> str:
+    """The text with line breaks between words where a line would be wider than that many pixels."""
+    lines: list[str] = []
+    for word in text.split():
+        longer = f"{lines[-1]} {word}" if lines else word
+        lines[-1:] = [longer] if not lines or _text_width(longer) <= width else [lines[-1], word]
+    return "\n".join(lines)
 
 
 def _open(path: Path | str, size: tuple[int, int]) -> Image.Image:
