@@ -31,7 +31,7 @@ KEPT = ("conv1.", "bn1.", "layer1.", "layer2.", "layer3.")  # of torchvision's n
 class Training:
     """How the network is trained. images: how many it sees in all, most of them several times."""
 
-    images: int = 288_000
+    images: int = 160_000
     batch: int = 32
     seed: int = 0
     learning_rate: float = 2e-3  # the highest
