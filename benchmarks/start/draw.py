@@ -26,7 +26,7 @@ from common.files import written_atomically
 from common.images import SPARE_BYTES
 
 NUM_CAMERAS = 6  # of a world; the first `world % 4` of them are indoors
-KIND_SHARES = (0.60, 0.15, 0.15, 0.10)  # of KINDS among a person's images
+KIND_SHARES = (0.50, 0.15, 0.20, 0.15)  # of KINDS among a person's images
 ANNOTATED_SHARE = 0.2  # of images with an annotator's box, as CUHK03 and RegDB have; others have a detector's
 TEST_PERSONS = 250
 
@@ -38,9 +38,9 @@ class Drawn:
     UserError: too many worlds.
     """
 
-    worlds: int = 8
+    worlds: int = 12
     persons: int = 500
-    frames: int = 12
+    frames: int = 8
     test_persons: int = TEST_PERSONS
 
     def __post_init__(self) -> None:

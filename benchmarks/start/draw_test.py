@@ -143,7 +143,7 @@ def test_images_are_the_same_in_any_number_of_processes_and_gray_kinds_are_gray(
 def test_frames_go_through_all_cameras_in_every_kind_of_image():
     shots = [shot for person in range(1, 60) for shot in shots_of(0, person, 12)]
     shares = [np.mean([kind == wanted for kind, _ in shots]) for wanted in KINDS]
-    np.testing.assert_allclose(shares, (0.60, 0.15, 0.15, 0.10), atol=0.05)
+    np.testing.assert_allclose(shares, (0.50, 0.15, 0.20, 0.15), atol=0.05)
     for person in (1, 2):
         assert {shot.camera for _, shot in shots if shot.person == person} == set(range(NUM_CAMERAS))
     assert {shot.box for _, shot in shots} == {"detected", "annotated"}

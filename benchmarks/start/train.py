@@ -31,14 +31,14 @@ KEPT = ("conv1.", "bn1.", "layer1.", "layer2.", "layer3.")  # of torchvision's n
 class Training:
     """How the network is trained. images: how many it sees in all, most of them several times."""
 
-    images: int = 144_000
-    batch: int = 64
+    images: int = 160_000
+    batch: int = 32
     seed: int = 0
     learning_rate: float = 2e-3  # the highest
     warmup: float = 0.1  # share of the steps on the way up to it
     weight_decay: float = 0.05
     padding: int = 5
-    erasing_probability: float = 0.5
+    erasing_probability: float = 0.0
     gamma_spread: float = 0.15
     gain_spread: float = 0.15
 

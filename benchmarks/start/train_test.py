@@ -43,7 +43,7 @@ def test_the_loss_is_the_mean_over_attributes_of_the_mean_over_images_that_show_
 
 
 def test_the_learning_rate_rises_and_falls_once():
-    training = Training(images=64 * 100)
+    training = Training(images=64 * 100, batch=64)
     rates = [training.rate(step) for step in range(training.steps)]
     peak = int(np.argmax(rates))
     assert training.steps == 100 and peak == 9 and rates[peak] == pytest.approx(training.learning_rate)
@@ -141,7 +141,7 @@ def test_the_command_writes_weights_that_load_with_their_record(tmp_path, monkey
     assert not interrupted.parent.exists(), "images and checkpoints are removed at the end"
     record = json.loads((tmp_path / "weights" / "resnet18.json").read_text())
     assert record["drawn"]["images"] == 24 and record["drawn"]["test_images"] == 9
-    assert record["training"]["steps"] == 3 and math.isfinite(record["training"]["log"][-1]["loss"])
+    assert record["training"]["steps"] == 6 and math.isfinite(record["training"]["log"][-1]["loss"])
     assert record["drawn"]["test_seed"] not in record["drawn"]["seeds"]
     assert set(record["accuracy"]) == set(KINDS) and len(record["source_hash"]) == 16
     assert not {"host", "user", "path"} & set(record["machine"])
