@@ -94,7 +94,8 @@ def test_the_penalty_and_its_gradient_are_those_of_soft_centres(S, temperature):
 def test_hard_maxima_give_no_gradient_and_straight_ones_that_of_soft_ones():
     first, second = peak((2, 1)).requires_grad_(), peak((4, 5)).requires_grad_()
     loss = overlap_penalty(first, second, VISIBLE[:1], settings_of(overlap_centre="hard"))
-    assert loss > 0 and not loss.requires_grad
+    assert loss.item() == pytest.approx(1 - 80**0.5 * 8 / 100, abs=1e-4)  # 2 and 4 cells of 16 pixels
+    assert not loss.requires_grad
 
     noise = 0.3 * torch.rand(2, 18, 9, generator=torch.Generator().manual_seed(0))
     maps = (bump(4.3, 2.2) + noise[:1]).requires_grad_()

@@ -253,11 +253,16 @@ def test_the_front_is_loaded_from_torchvisions_file(tmp_path, monkeypatch):
     torch.save({name: value for name, value in state.items() if value.numel() < 3e6}, file)
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     monkeypatch.setattr(torch.hub, "download_url_to_file", lambda *_, **__: pytest.fail("it is downloaded"))
-    net = PoseNet(settings_of(demo=False), cpb=False, pretrained="imagenet")
+    nets = {}
+    for pretrained in ("none", "imagenet"):
+        torch.manual_seed(0)
+        nets[pretrained] = PoseNet(settings_of(demo=False), cpb=False, pretrained=pretrained)
+    net = nets["imagenet"]
     numbers = [layer.weight.mean().item() for layer in net.front if isinstance(layer, nn.Conv2d)]
     assert numbers == [1, 3, 5, 7, 9, 11, 13, 15, 17, 19]  # weights and biases are numbered in turn
     assert [layer.bias.mean().item() for layer in net.front if isinstance(layer, nn.Conv2d)] == [n + 1 for n in numbers]
-    assert all(layer.weight.std() > 0 for layer in net.adaptor if isinstance(layer, nn.Conv2d))
+    untouched = {name: value for name, value in nets["none"].state_dict().items() if not name.startswith("front.")}
+    assert all(torch.equal(net.state_dict()[name], value) for name, value in untouched.items())
 
 
 def test_a_missing_file_says_where_to_put_it(tmp_path, monkeypatch):
