@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks.records import BENCHMARKS, KINDS, published_records
 from benchmarks.spec import Document, PaperSpec, known_papers, load_spec
-from common.evaluation.carried import WHOLE
+from common.evaluation.carried import SCORES, WAYS, carried_rows
 from common.runs.record import Record
 
 from .cells import NOT_APPLICABLE
@@ -19,8 +19,6 @@ from .staleness import Today
 from .table import Footnotes
 
 PREFIX = "carried"  # of the documents' ids
-WAYS = ("frozen", "shuffled")
-SCORES = {"mAP": "mAP", "rank1": "Rank-1"}
 
 
 def carried_page(folder: Path = BENCHMARKS) -> str:
@@ -79,19 +77,6 @@ def _paper_rows(paper: PaperSpec, kind: str, figures: dict, folder: Path, notes:
             continue
         mark = _doubt(paper, document, found, published_records(paper.paper, folder), notes)
         rows += [[link + mark, *cells] for cells in carried_rows(found["scores"])]
-    return rows
-
-
-def carried_rows(scores: dict[str, dict[str, dict[str, float]]]) -> list[list[str]]:
-    """The table's rows of one network: the module, its scores and their changes. scores: as in `carried_scores`."""
-    rows = []
-    for module, by_way in scores.items():
-        cells = [module]
-        for way in WAYS:
-            for key in SCORES:
-                value, change = by_way[way][key], by_way[way][key] - scores[WHOLE][way][key]
-                cells.append(f"{100 * value:.1f}" + (f" ({100 * change:+.1f})" if module != WHOLE else ""))
-        rows.append(cells)
     return rows
 
 

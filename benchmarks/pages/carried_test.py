@@ -6,9 +6,10 @@ import re
 import pytest
 
 from benchmarks.pages import carried
-from benchmarks.pages.carried import PREFIX, carried_page, carried_rows
+from benchmarks.pages.carried import PREFIX, carried_page
 from benchmarks.publish import publish_record
 from benchmarks.spec import known_papers, load_spec
+from common.evaluation.carried import carried_rows
 
 SCORES = {
     "nothing": {way: {"mAP": 0.60, "rank1": 0.80} for way in ("frozen", "shuffled")},

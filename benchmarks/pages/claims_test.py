@@ -71,12 +71,11 @@ def test_a_missing_record_names_the_command(found, make_record):
     assert found(NDMF, PCAM, "mAP", other_seed) == Finding("", UNDECIDED, "no seed that both rows have")
 
 
-def test_a_stale_record_is_marked(found, make_record):
-    records = [make_record("baseline"), make_record("pcam", source_hash="0" * 16)]
-    assert (
-        found(NDMF, PCAM, "mAP", records).stale
-        and not found(NDMF, PCAM, "mAP", [*records[:1], make_record("pcam")]).stale
-    )
+def test_stale_records_are_marked_and_decide_nothing(found, make_record):
+    baseline, pcam = seeds(make_record, "baseline", (0.50, 0.52, 0.54)), seeds(make_record, "pcam", (0.52, 0.545, 0.57))
+    assert found(NDMF, PCAM, "mAP", [*baseline, *pcam]) == Finding("+2.50 [+1.26, +3.74] (n=3)", HOLDS)
+    pcam[0] = make_record("pcam", 0, 0.52, source_hash="0" * 16)
+    assert found(NDMF, PCAM, "mAP", [*baseline, *pcam]) == Finding("+2.50 [+1.26, +3.74] (n=3)", UNDECIDED, stale=True)
     notes = Footnotes()
     assert finding_text(Finding("+1.0 (n=1)", stale=True), notes) == "+1.0 (n=1) (a)" and "stale" in notes.texts[0]
 

@@ -1,6 +1,6 @@
 """What the records say about a claim: our difference, or where a sweep is best, and the verdict."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from benchmarks.claims import Claim, column_of, rows_of
 from benchmarks.spec import UNITS, Column, Document, PaperSpec, Row, value_of
@@ -66,8 +66,9 @@ def is_published(paper: PaperSpec, claim: Claim) -> bool:
 
 
 def find(paper: PaperSpec, claim: Claim, metric: str, source: Source) -> Finding:
-    """What the source's records say about one column of a claim."""
-    return _optimum(paper, claim, metric, source) if claim.best else _difference(paper, claim, metric, source)
+    """What the source's records say about one column of a claim; stale ones decide nothing."""
+    finding = (_optimum if claim.best else _difference)(paper, claim, metric, source)
+    return replace(finding, verdict=UNDECIDED) if finding.stale else finding
 
 
 def _side(document: Document, method: str, metric: str, kind: str) -> Side | None:

@@ -27,6 +27,7 @@ RULES = (
     "**Costs** (parameters, multiply-accumulates) need no training. A claim holds if the difference that we compute, "
     f"for networks of the paper's size, equals the reported one to within {100 * COST_TOLERANCE:.0f} % of the larger "
     "of the two printed figures.",
+    "**Stale** runs, made before the code, the settings or the starting weights changed, are shown but decide nothing.",
 )
 
 

@@ -22,6 +22,8 @@ from .searches import evaluate_first_search
 
 BATCH = 64
 WHOLE = "nothing"
+WAYS = ("frozen", "shuffled")
+SCORES = {"mAP": "mAP", "rank1": "Rank-1"}
 
 
 @torch.inference_mode()
@@ -67,22 +69,27 @@ def carried_scores(loaded: LoadedRun, modules: Mapping[str, Sequence[str]]) -> d
 def carried_figure(loaded: LoadedRun, modules: Mapping[str, Sequence[str]], file: Path) -> dict[str, Any]:
     """Bars of mAP for each row of `carried_scores`; returns the scores, and `table` with their changes in points."""
     found = carried_scores(loaded, modules)
-    ways, keys = ("frozen", "shuffled"), {"mAP": "mAP (%)", "rank1": "Rank-1 (%)"}
     bar_figure(
         file,
         x=list(found),
-        series={way: [100 * scores[way]["mAP"] for scores in found.values()] for way in ways},
+        series={way: [100 * scores[way]["mAP"] for scores in found.values()] for way in WAYS},
         x_label="module whose output is replaced",
         y_label="mAP (%)",
     )
-    headers = ["replaced"] + [f"{title}, {way}" for way in ways for title in keys.values()]
+    headers = ["replaced"] + [f"{title} (%), {way}" for way in WAYS for title in SCORES.values()]
+    kept = {row: {way: {key: s[way][key] for key in SCORES} for way in WAYS} for row, s in found.items()}
+    return {"scores": kept, "table": {"headers": headers, "rows": carried_rows(kept)}}
+
+
+def carried_rows(scores: Mapping[str, Mapping[str, Mapping[str, float]]]) -> list[list[str]]:
+    """Cells: what is replaced, then for each of WAYS and SCORES the score in per cent and its change from WHOLE's.
+    scores: as in `carried_scores`."""
     rows = []
-    for row, scores in found.items():
+    for row, by_way in scores.items():
         cells = [row]
-        for way in ways:
-            for key in keys:
-                value, change = scores[way][key], scores[way][key] - found[WHOLE][way][key]
+        for way in WAYS:
+            for key in SCORES:
+                value, change = by_way[way][key], by_way[way][key] - scores[WHOLE][way][key]
                 cells.append(f"{100 * value:.1f}" + (f" ({100 * change:+.1f})" if row != WHOLE else ""))
         rows.append(cells)
-    kept = {row: {way: {key: s[way][key] for key in keys} for way in ways} for row, s in found.items()}
-    return {"scores": kept, "table": {"headers": headers, "rows": rows}}
+    return rows
