@@ -59,7 +59,7 @@ help:
 	@echo "  LAUNCHER=slurm   each run is a job of a Slurm cluster; PARTITION=NAME, TIME=MINUTES (240) of a job, which"
 	@echo "                   resumes when they are over, GPUS_PER_JOB=N (1), CPUS_PER_JOB=N (4)"
 	@echo "  ONLY=\"table5\"    only these tables, figures or variants (table5, fig7, baseline, ...)"
-	@echo "  YES=1            run a plan of more than two hours (refused otherwise)"
+	@echo "  YES=1            run a plan of more than two hours (refused otherwise, but for the headline demo)"
 	@echo "  FORCE=1          train finished runs again, from scratch"
 	@echo "  PYTHON=python3   use this interpreter and its packages; no .venv is created"
 	@echo "  TORCH_INDEX=URL  extra pip index for another build of torch (older drivers, or CPU only):"

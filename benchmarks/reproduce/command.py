@@ -54,7 +54,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--only", nargs="+", default=[], metavar="NAME", help="documents (table5) or variants (baseline)"
     )
     parser.add_argument("--force", action="store_true", help="train finished runs again, from scratch")
-    parser.add_argument("--yes", action="store_true", help="run a plan of more than two hours (refused otherwise)")
+    parser.add_argument(
+        "--yes",
+        action="store_true",
+        help="run a plan of more than two hours (refused otherwise, but for the headline demo)",
+    )
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -87,13 +91,15 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def confirm(plans: list[tuple[PaperSpec, Plan]], arguments: argparse.Namespace, launch: Launch) -> None:
-    """Print the time of several papers. UserError: a long plan that is not confirmed."""
+    """Print the time of several papers. UserError: a long plan that is not confirmed. The demo of the headline
+    documents needs no confirmation: it is what a newcomer runs first, and a slow machine's only fault is to be slow."""
     seconds = launch.wall_seconds([run for _, plan in plans for run in plan.to_do])
     if (len(plans) > 1 or launch.at_once) and seconds:
         what = [f"all {len(plans)} papers"] if len(plans) > 1 else []
         what += [f"{launch.jobs} runs at once"] if launch.at_once else []
         print(f"\n{', '.join(what)}: about {duration_text(seconds)}", flush=True)
-    if seconds > ASK_ABOVE_SECONDS and not arguments.yes:
+    first = arguments.scope == "headline" and not arguments.only and all(plan.kind == "demo" for _, plan in plans)
+    if seconds > ASK_ABOVE_SECONDS and not (arguments.yes or first):
         raise UserError(
             f"this takes about {duration_text(seconds)} here: confirm with YES=1 (--yes), or run less with "
             "ONLY= or SEEDS="

@@ -3,6 +3,7 @@
 import os
 import sys
 from argparse import ArgumentParser, Namespace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -92,12 +93,22 @@ def long_plan(tmp_path, monkeypatch):
     return plan
 
 
-def test_more_than_two_hours_need_confirmation(long_plan, monkeypatch, capsys):
+@pytest.mark.parametrize(("more", "kind"), [((), "real"), (("--scope", "all"), "demo"), (("--only", "table5"), "demo")])
+def test_more_than_two_hours_need_confirmation(long_plan, monkeypatch, capsys, more, kind):
+    monkeypatch.setattr(command, "make_plan", lambda *_, **__: replace(long_plan, kind=kind))
     monkeypatch.setattr(execute, "run_one", lambda *_: pytest.fail("it ran"))
     with pytest.raises(UserError, match=r"about 3\.0 h here: confirm with YES=1"):
-        command.main(arguments())
+        command.main(arguments(*more))
     printed = capsys.readouterr().out
     assert "to run" in printed and "left out: x: not there" in printed and "1 of 1 runs to do, about 3.0 h" in printed
+
+
+def test_the_first_command_of_a_newcomer_runs_however_slow_the_machine_is(long_plan, monkeypatch):
+    ran = []
+    monkeypatch.setattr(command, "execute", lambda plan, _: ran.append(plan))
+    monkeypatch.setattr(command, "draw_from_runs", lambda *_: None)
+    monkeypatch.setattr(command, "write_local_page", lambda paper, *_: (Path(f"{paper.paper}.md"), "its table"))
+    assert command.main(arguments()) == 0 and ran == [long_plan]
 
 
 def test_several_papers_are_planned_before_the_first_is_run(long_plan, monkeypatch, capsys):
