@@ -152,6 +152,7 @@ class RealDataCost(Strict):
     times: dict[str, float] = {}
     gpu_hours_before: dict[str, float] = {}
     disk_gb: float = Field(gt=0)
+    disk_gb_of: dict[str, float] = {}
     disk_gb_per_run: float = Field(gt=0)
 
 

@@ -8,6 +8,7 @@ from benchmarks.pages.claims import (
     OWN,
     PUBLISHED,
     claims_page,
+    counted,
     finding_text,
     lines_of,
     paper_section,
@@ -196,11 +197,19 @@ def test_a_section_has_a_line_for_each_claim_and_metric(today, make_record, monk
     assert sum(line.startswith("|") for line in text) == len(lines) + 2 * 2  # two tables with two lines of head
     (head,) = [line for line in text if line.startswith("| claim |") and "synthetic" in line]
     assert "| verdict, synthetic |" in head and "| verdict, real |" in head
-    start = next(position for position, line in enumerate(text) if line.startswith("| PCAM improves the baseline |"))
+    start = next(
+        position
+        for position, line in enumerate(text)
+        if line.startswith("| Part-level channel attention (PCAM) improves the baseline |")
+    )
     rank1, mAP = ([cell.strip() for cell in line.split("|")[1:-1]] for line in text[start : start + 2])
-    assert rank1[:3] == ["PCAM improves the baseline", "[Sec. IV-C.1](ndmf_net.md#table-5)", "market1501"]
+    assert rank1[:3] == [
+        "Part-level channel attention (PCAM) improves the baseline",
+        "[Sec. IV-C.1](ndmf_net.md#table-5)",
+        "market1501",
+    ]
     assert mAP[:6] == ["", "", "market1501", "mAP (%)", "+2.5", "– (a)"]  # a claim stands once
-    assert mAP[6:] == ["undecided", "+0.00 (n=1)", "undecided"]
+    assert mAP[6:] == ["undecided (not run)", "+0.00 (n=1)", "undecided (one seed)"]
 
 
 def test_what_is_compared_with_nothing_is_listed():
@@ -217,5 +226,29 @@ def test_the_page_says_first_that_it_is_no_verdict_on_a_paper(tmp_path, monkeypa
     monkeypatch.setattr("benchmarks.pages.claims.find_cost", lambda *_: Finding("1 - 2 = -1", FAILS))
     text = claims_page(tmp_path)  # without any record
     first = text.split("\n\n")[1]
-    assert "No verdict here is one on a paper" in first and len(text.encode()) < 50_000
+    assert "No verdict on trained networks is one on a paper" in first and len(text.encode()) < 50_000
     assert "verdict, synthetic |" in text and "| holds |" not in text.split("## DFW")[1]
+    assert "= -1 | differs |" in text and "| undecided (not run) |" in text
+
+
+def test_an_undecided_verdict_says_why():
+    said = {finding: finding.said for finding in (
+        Finding("+1.0 [+0.5, +1.5] (n=3)", HOLDS), Finding("+1.0 [-0.5, +2.5] (n=3)"), Finding("+1.0 (n=1)"),
+        Finding("best at 8, 12.00 above 6 (noise unknown)"), Finding("", why="not run: `make`"),
+        Finding("+1.0 [+0.5, +1.5] (n=3)", stale=True),
+    )}  # fmt: skip
+    assert list(said.values()) == [
+        "holds", "undecided", "undecided (one seed)", "undecided (one seed)", "undecided (not run)", "undecided (stale)"
+    ]  # fmt: skip
+
+
+def test_the_headline_counts_every_verdict(today, make_record, monkeypatch):
+    monkeypatch.setattr("benchmarks.pages.claims.find_cost", lambda *_: Finding("1 - 2 = -1", FAILS))
+    records = seeds(make_record, "baseline", (0.50, 0.52, 0.54)) + seeds(make_record, "pcam", (0.52, 0.545, 0.57))
+    lines = [*lines_of(NDMF, committed_sources(records, today)), *lines_of(DFW, committed_sources([], today))]
+    costs = sum(line.group == COSTS for line in lines)
+    text = counted(lines)
+    assert f"Of {len(lines)} comparisons" in text and f"{costs} are of costs" in text
+    assert f"0 agree with the printed figures, {costs} differ" in text
+    others = len(lines) - costs  # PCAM's mAP holds, its Rank-1 is +0 with every seed
+    assert f"1 hold, 0 do not, and {others - 1} are undecided, as {others - 2} are not run and 0 have stale" in text

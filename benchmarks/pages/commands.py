@@ -39,6 +39,10 @@ def unpublished(paper: PaperSpec, document: Document) -> str:
     runs = len(trainings(document, "real"))
     if cost is None or not runs:
         return f"{command}."
-    disk = round(cost.disk_gb + cost.disk_gb_per_run * runs, 1)
+    data_sets = {trial_of(trial) for _, trial in trainings(document, "real")}
+    disk = round(
+        max(cost.disk_gb_of.get(dataset, cost.disk_gb) for dataset in data_sets) + cost.disk_gb_per_run * runs, 1
+    )
     number = "one training" if runs == 1 else f"{runs} trainings"
-    return f"{command} ({number}, about {gpu_hours(paper, document, 'real'):g} GPU hours and {disk:g} GB of disk)."
+    hours = gpu_hours(paper, document, "real")
+    return f"{command} ({number}, about {hours:g} GPU hours and {disk:g} GB of disk, both estimated)."

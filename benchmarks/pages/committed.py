@@ -90,7 +90,8 @@ def index(folder: Path = BENCHMARKS) -> str:
         + (f"; there are none yet for {joined(absent, 'and')}" if absent else "")
         + "). `headline` documents are run by the paper's own target, those of scope `all` with `SCOPE=all`, the "
         "decisions with `SCOPE=decisions`; without real data the target leaves out the data sets that are named "
-        "behind `headline`, which `SCOPE=all` includes.",
+        "behind `headline`, which `SCOPE=all` includes. `–`: nothing to run; `stale`: something has changed since a "
+        "run.",
         "",
     ]
     for name, paper in papers.items():
@@ -111,6 +112,8 @@ def scope(paper: PaperSpec, document: Document) -> str:
     further = [dataset for dataset in used if dataset not in paper.demo_data_sets]
     if document.scope != "headline" or not further:
         return document.scope
+    if set(further) == set(used):
+        return "headline on real data, else all"
     return f"headline, without {joined((reader_of(dataset).NAME for dataset in further), 'and')}"
 
 
@@ -133,9 +136,10 @@ def _between(begin: str, text: str, end: str, page: str) -> str:
 def coverage(document: Document, source, figures: Path) -> str:
     """How many of the document's runs have a record; for a figure, whether it exists."""
     if not document.columns:
-        return "yes" if (figures / f"{document.id}-{source.kind}.png").is_file() else "not run"
+        drawn = (figures / f"{document.id}-{source.kind}.png").is_file()
+        return "not run" if not drawn else "yes, stale" if source.is_stale(document) else "yes"
     runs = [(row, dataset) for row, dataset in document.runs() if row.fits(source.kind)]
     if not runs:
         return "–"
     done = sum(bool(source.of_row(row, dataset)) for row, dataset in runs)
-    return f"{done} of {len(runs)}" if done else "not run"
+    return f"{done} of {len(runs)}{', stale' * source.is_stale(document)}" if done else "not run"

@@ -82,7 +82,8 @@ def test_the_index_names_the_data_sets_that_a_papers_target_leaves_out(name):
         run = {dataset for dataset in used if (document.id, dataset) in planned}
         assert scope(paper, document).startswith("headline") == (document.scope == "headline")
         if document.scope == "headline":
-            assert ("without" in scope(paper, document)) == (run != used)
+            assert ("without" in scope(paper, document)) == (run not in (used, set()))
+            assert ("else all" in scope(paper, document)) == (bool(used) and not run)
         else:
             assert not run
 

@@ -26,6 +26,7 @@ Values = dict[tuple[str, int], float]  # {(data set or trial, seed): number in t
 PUBLISHED = "a published method, which is not run here"
 PLACES = 2  # of our differences, which would round to zero otherwise
 WRONG_SIZE = "its rows are not run at this size"
+NOT_RUN, STALE = "not run", "stale"
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,21 @@ class Finding:
     verdict: str = UNDECIDED
     why: str = ""
     stale: bool = False
+
+    @property
+    def reason(self) -> str:
+        """Why the verdict is undecided, where that is no interval around zero."""
+        if self.verdict != UNDECIDED:
+            return ""
+        if not self.ours:
+            return NOT_RUN
+        if self.stale:
+            return STALE
+        return "one seed" if self.ours.endswith(("(n=1)", "(noise unknown)")) else ""
+
+    @property
+    def said(self) -> str:
+        return f"{self.verdict} ({self.reason})" if self.reason else self.verdict
 
 
 @dataclass(frozen=True)

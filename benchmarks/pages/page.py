@@ -55,7 +55,13 @@ def legend(page: Page) -> list[str]:
         f"- Scores are in per cent, after the last epoch.{named} `a ± b`: mean and sample standard deviation over "
         "`seeds`; without ±, a single run. `se`: standard error from the choice of the test people (bootstrap over "
         "people); methods tested on the same people share most of it.",
+        "- AP: `step` is the mean of the precisions at the matches; `trapezoid` averages each with the precision one "
+        "rank before, as Market-1501's own code does; `interpolated` takes the highest precision from each match on.",
+        "- `stale`: the source code, the settings or the starting weights have changed since the run; the number is "
+        "that of the old ones, often on other synthetic images, and decides no claim.",
         *([f"- {NOISE_RULE}"] if any(document.ablation for document in page.paper.documents) else []),
+        "- Images a second and minutes are those of a shared machine; other work on it made some runs several times "
+        "slower.",
         "- A letter in brackets, as in `not run (a)`, is explained under its table. `–`: the paper prints no such "
         "number, or the run has none.",
     ]
@@ -101,7 +107,7 @@ def render_document(page: Page, document: Document) -> list[str]:
     lines += [line for source in shown if document.ablation for line in agreement(document, source)]
     lines += estimator_lines(page, document, shown)
     lines += [
-        f"- {source.title}: {unpublished(page.paper, document)}"
+        f"- To run on {source.title} data: {unpublished(page.paper, document)}"
         for source in sources
         if source.kind == "real" and source not in shown and any(row.fits("real") for row, _ in document.runs())
     ]
@@ -122,6 +128,7 @@ def figures(page: Page, document: Document, sources: list[Source]) -> list[str]:
         name = f"{document.id}-{source.kind}.png"
         if (page.figures / name).is_file():
             caption = setup_line(page.paper, document, source) or source.title
+            caption += "; stale, as its runs are" if source.is_stale(document) else ""
             lines += [f"![{document.name}, {source.title}]({page.figures.name}/{name})", ""]
             lines += [f"*{document.name}, {caption}.*", ""]
             absent = [row.method for row in document.rows if not has_run(document, row, source)]

@@ -91,11 +91,14 @@ def test_real_records_have_their_own_columns_and_a_difference(make_record, commi
 def test_without_any_real_run_one_line_names_command_and_cost(make_record, committed):
     text = "\n".join(render_document(committed([make_record()]), SPEC.document("table5")))
     command = "`make reproduce-ndmf DATA_ROOT=DIR ONLY=table5 YES=1`"
-    assert f"- real: {command} (5 trainings, about 7.5 GPU hours and 14 GB of disk)." in text
+    assert (
+        f"- To run on real data: {command} (5 trainings, about 7.5 GPU hours and 14 GB of disk, both estimated)."
+        in text
+    )
     assert "| Baseline + PCAM" in text and "not run (a)" in text
     assert "(a) no run published: `make reproduce-ndmf ONLY=table5`" in text
     text = "\n".join(render_document(committed([make_record()]), SPEC.document("start")))
-    assert "- real:" not in text  # rows of the demo only
+    assert "- To run on real" not in text  # rows of the demo only
 
 
 def test_a_plan_that_would_be_refused_is_confirmed_in_its_command():
@@ -368,7 +371,9 @@ def test_figures_are_linked_where_they_exist_with_their_numbers(tmp_path, make_r
     records = [make_record("baseline"), make_record("full")]
     lines = render_document(committed(records, figure_data=data), SPEC.document("fig8"))
     assert cells(lines, "NDMF-Net")[1] == "34%"
-    assert any("](ndmf_net/fig8-demo.png)" in line for line in lines)
+    assert any("](ndmf_net/fig8-demo.png)" in line for line in lines) and not any("; stale" in line for line in lines)
+    old = [make_record("baseline"), make_record("full", source_hash="0" * 16)]
+    assert any("; stale, as its runs are.*" in line for line in render_document(committed(old), SPEC.document("fig8")))
     lines = render_document(committed(records), SPEC.document("fig9"))
     assert any(line.startswith("Not run: `make reproduce-ndmf ONLY=fig9`") for line in lines)
 

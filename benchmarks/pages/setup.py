@@ -1,6 +1,6 @@
 """What the runs of a table were: network, image size, start and epochs, from their records' settings.
 
-Rows without a record count with today's settings, so that a page also says what has yet to be run.
+A table without any record has today's settings, which its first run will have.
 """
 
 import json
@@ -23,15 +23,16 @@ STARTS = {"none": "random weights", "synthetic": "the starting weights", "imagen
 def setup_line(paper: PaperSpec, document: Document, source: Source) -> str:
     """`synthetic: ResNet-18, 128x64, from the starting weights, 8 epochs`; empty if nothing is trained.
 
-    Where the rows differ, all values are named. A setting that a row itself varies is left out for that row.
+    Where the rows differ, all values are named. What a row itself varies is left out, and the start wherever any does.
     """
     values: dict[str, list] = {"network": [], "size": [], "start": [], "epochs": []}
+    starts_differ = any("pretrained" in row.run.set for row, _ in document.runs())
     for settings in _settings(paper, document, source):
         if "backbone" in settings:
             values["network"].append(re.sub(r"^resnet(?=\d)", "ResNet-", str(settings["backbone"])))
         if "height" in settings and "width" in settings:
             values["size"].append(f"{settings['height']}x{settings['width']}")
-        if "pretrained" in settings:
+        if "pretrained" in settings and not starts_differ:
             values["start"].append(STARTS.get(settings["pretrained"], "other weights"))
         if settings.get("num_epochs") is not None:
             values["epochs"].append(settings["num_epochs"])
@@ -48,7 +49,9 @@ def _settings(paper: PaperSpec, document: Document, source: Source) -> Iterator[
             continue
         records = source.of_row(row, dataset)
         found = [record.config | {"num_epochs": record.num_epochs} for record in records]
-        for settings in found or [_today(paper.paper, row.run, dataset, demo=source.kind == "demo")]:
+        if not found and not source.covers(document):
+            found = [_today(paper.paper, row.run, dataset, demo=source.kind == "demo")]
+        for settings in found:
             yield {key: value for key, value in settings.items() if key not in row.run.set}
 
 

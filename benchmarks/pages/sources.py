@@ -62,6 +62,11 @@ class Source:
             statistics.fmean(errors) if errors else None,
         )
 
+    def is_stale(self, document: Document) -> bool:
+        """Whether anything has changed since one of the document's runs."""
+        found = [record for row, dataset in document.runs() for record in self.of_row(row, dataset)]
+        return any(map(self.today.change, found))
+
     def covers(self, document: Document) -> bool:
         """Whether any row of the document has a record here."""
         return any(row.fits(self.kind) and self.of_row(row, dataset) for row, dataset in document.runs())

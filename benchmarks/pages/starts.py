@@ -20,7 +20,7 @@ from .table import Footnotes, Page, cell
 KIND = "demo"
 DOCUMENTS = ("start", "start_elsewhere")
 MAPS = "start_maps"
-ENERGY = "energy in the person's box (%)"
+ENERGY = "share of the last map's energy in the person's box (%)"
 
 
 def starts_table(folder: Path = BENCHMARKS) -> str:
