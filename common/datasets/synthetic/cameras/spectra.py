@@ -1,7 +1,8 @@
 """How surfaces look outside visible light: near-infrared reflectance and temperature.
 
-Near-infrared (about 0.85 um, as in SYSU-MM01's night cameras): most dyes are transparent there, so the brightness of
-cloth is independent of its colour: it is sampled for each person and garment. Skin and leaves are bright, hair is dark.
+Near-infrared (about 0.85 um, as in SYSU-MM01's night cameras): many dyes are transparent there, so the brightness of
+cloth is independent of its colour: it is sampled for each person and garment. What is coloured by pigments (carbon
+black, leather, plastics) is as dark or light as it looks. Skin and leaves are bright, hair is dark.
 Thermal (8 to 14 um, as in RegDB, by day): skin glows. Clothes are as warm as their insulation lets through and as the
 sun makes them, and the sun warms dark dyes more than light ones. Carried objects and surroundings are cool.
 
@@ -24,7 +25,8 @@ Tones = dict[str, float]
 
 FAINT_PRINT = 0.15  # share of prints and stripes that nearly vanish in near-infrared, as they differ in dye only
 COMMON_DYE = (0.25, 0.92)  # range of a garment's near-infrared reflectance
-SUNNED = (
+PIGMENTED = 0.4  # share of garments, shoes and bags that are as dark or light in near-infrared as in visible light
+SURFACES = (
     "upper", "upper_accent", "logo", "lower", "lower_accent", "shoe", "hat", "hat_accent", "backpack",
     "backpack_accent", "bag", "strap", "handbag",
 )  # fmt: skip
@@ -33,27 +35,36 @@ SUN = 0.24  # how much warmer black cloth gets in the sun than white
 
 def person_tones(modality: str, seed: int, key: tuple[int, ...], person: Person) -> Tones:
     """Surface name to value. key: (PERSON, identity), or (PASSER, ...) for a passer-by."""
-    sunned = tuple(SUN * (1 - float(LUMA @ person.colours[name])) for name in SUNNED)
-    return _person_tones(modality, seed, key, person.glasses, person.lower == "dress", sunned)
+    lumas = tuple(float(LUMA @ person.colours[name]) for name in SURFACES)
+    return _person_tones(modality, seed, key, person.glasses, person.lower == "dress", lumas)
 
 
 @lru_cache(maxsize=4096)
 def _person_tones(
-    modality: str, seed: int, key: tuple[int, ...], glasses: bool, dress: bool, sunned: tuple[float, ...]
+    modality: str, seed: int, key: tuple[int, ...], glasses: bool, dress: bool, lumas: tuple[float, ...]
 ) -> Tones:
     assert key[0] in (PERSON, PASSER)
     rng = generator(seed, SPECTRUM, MODALITIES.index(modality), *key)
     if modality == "near_infrared":
-        tones = _reflectances(rng)
+        tones = _reflectances(rng, dict(zip(SURFACES, lumas, strict=True)))
     else:
-        tones = _temperatures(rng, glasses, dict(zip(SUNNED, sunned, strict=True)))
+        sunned = {name: SUN * (1 - luma) for name, luma in zip(SURFACES, lumas, strict=True)}
+        tones = _temperatures(rng, glasses, sunned)
     if dress:  # one cloth
         tones |= {"lower": tones["upper"], "lower_accent": tones["upper_accent"]}
     return tones
 
 
-def _reflectances(rng: np.random.Generator) -> Tones:
-    cloths = dict(zip(("upper", "lower", "backpack", "hat"), rng.uniform(*COMMON_DYE, 4).tolist(), strict=True))
+def _reflectances(rng: np.random.Generator, lumas: Tones) -> Tones:
+    def pigmented(names: tuple[str, ...], low: float, high: float) -> Tones:
+        dyed, share = rng.uniform(low, high, len(names)).tolist(), rng.random(len(names)).tolist()
+        as_seen = [low + (high - low) * lumas[name] for name in names]
+        return {
+            name: seen if part < PIGMENTED else dye
+            for name, seen, part, dye in zip(names, as_seen, share, dyed, strict=True)
+        }
+
+    cloths = pigmented(("upper", "lower", "backpack", "hat"), *COMMON_DYE)
     return {
         **cloths,
         "upper_accent": _beside(rng, cloths["upper"]),
@@ -66,11 +77,9 @@ def _reflectances(rng: np.random.Generator) -> Tones:
         "hair": float(rng.uniform(0.14, 0.34)),
         "eye": 0.12,
         "sock": float(rng.uniform(0.35, 0.90)),
-        "shoe": float(rng.uniform(0.12, 0.75)),
+        **pigmented(("shoe", "bag", "handbag"), 0.12, 0.75),
         "sole": float(rng.uniform(0.15, 0.60)),
-        "bag": float(rng.uniform(0.12, 0.70)),
         "strap": float(rng.uniform(0.12, 0.45)),
-        "handbag": float(rng.uniform(0.12, 0.75)),
         "belt": float(rng.uniform(0.10, 0.40)),
     }
 
