@@ -161,14 +161,16 @@ class NeighboringPartDependency(nn.Module):
         else:
             self.lstm = nn.ModuleList([nn.LSTM(size, R, batch_first=True) for size in (in_features, R)])
         self.linear = nn.Linear(2 * self.num_parts * R, settings.dependency_size, bias=False)
-        self._initialise_by_fan_in()
+        self._initialise_by_fan_in(settings.dependency_gain)
 
-    def _initialise_by_fan_in(self) -> None:
+    def _initialise_by_fan_in(self, gain: float) -> None:
+        """gain: of what reads the LSTM's states, which start at about a tenth: the second layer and W."""
         # nn.LSTM scales by 1/sqrt(R) whatever the input size; with 65,536 inputs the gates would start saturated.
-        for name, weight in self.lstm.named_parameters():
-            if "weight_ih" in name:
-                bound = weight.shape[1] ** -0.5
-                nn.init.uniform_(weight, -bound, bound)
+        inputs = [weight for name, weight in self.lstm.named_parameters() if "weight_ih" in name]
+        first = len(inputs) // 2  # weights of the first layer come first
+        for weight, factor in zip([*inputs, self.linear.weight], [1.0] * first + [gain] * (first + 1), strict=True):
+            bound = factor * weight.shape[1] ** -0.5
+            nn.init.uniform_(weight, -bound, bound)
 
     def sequence(self, x: Tensor) -> Tensor:
         """phi: (B, C, H, W) -> (B, N, in_features)."""

@@ -119,6 +119,31 @@ def test_few_gates_start_saturated_at_the_papers_size():
     assert ((gates < 0.01) | (gates > 0.99)).float().mean() < 0.02
 
 
+@pytest.mark.parametrize("directions", [1, 2])
+def test_what_reads_the_lstms_states_starts_larger_by_the_gain(directions):
+    """Uniform within gain / sqrt(inputs); the weights that read the map, within 1 / sqrt(inputs)."""
+    torch.manual_seed(0)
+    module = NeighboringPartDependency(64, (32, 16), settings_of(dependency_gain=8.0, lstm_directions=directions))
+    weights = {name: weight for name, weight in module.named_parameters() if "weight_ih" in name or "linear" in name}
+    assert len(weights) == 2 * directions + 1
+    for name, weight in weights.items():
+        gain = 1 if weight.shape[1] == 64 * 4 * 16 else 8
+        assert (gain == 1) == (name in ("lstm.weight_ih_l0", "lstm.weight_ih_l0_reverse", "lstm.0.weight_ih_l0"))
+        bound = gain * weight.shape[1] ** -0.5
+        assert 0.98 * bound < weight.abs().max() <= bound and abs(weight.std() / bound - 3**-0.5) < 0.02
+
+
+def test_with_the_gain_f_D_differs_between_images_from_the_start():
+    maps = torch.rand(32, 64, 32, 16, generator=torch.Generator().manual_seed(0))
+    maps = maps * torch.linspace(0.1, 0.7, 32)[:, None, None, None]  # attended maps: brighter and darker images
+
+    def deviation(gain):
+        torch.manual_seed(0)
+        return NeighboringPartDependency(64, (32, 16), settings_of(dependency_gain=gain))(maps).std(0).mean()
+
+    assert deviation(1.0) < 0.005 and deviation(8.0) > 20 * deviation(1.0)
+
+
 @pytest.mark.parametrize("variant", ROWS)
 def test_shapes_and_unit_length_of_the_test_feature(variant):
     model = NDMFNet(7, settings_of(variant)).eval()

@@ -29,6 +29,7 @@ class Settings:
     lstm_hidden_size: Positive
     lstm_directions: Literal[1, 2]
     dependency_size: Positive
+    dependency_gain: Annotated[float, Field(gt=0)]
     feature_size: Positive
     bnneck: bool
 
