@@ -25,7 +25,7 @@ Tones = dict[str, float]
 
 FAINT_PRINT = 0.15  # share of prints and stripes that nearly vanish in near-infrared, as they differ in dye only
 COMMON_DYE = (0.25, 0.92)  # range of a garment's near-infrared reflectance
-PIGMENTED = 0.4  # share of garments, shoes and bags that are as dark or light in near-infrared as in visible light
+PIGMENTED = 0.5  # share of garments, shoes and bags that are as dark or light in near-infrared as in visible light
 SURFACES = (
     "upper", "upper_accent", "logo", "lower", "lower_accent", "shoe", "hat", "hat_accent", "backpack",
     "backpack_accent", "bag", "strap", "handbag",
