@@ -45,7 +45,7 @@ class Model(NamedTuple):
 
 
 SHORT_PAIRS = "+decay_end=5+decay_start=3+num_epochs=5"  # epochs instead of eight: every anchor has a partner
-SHORT_MODALITIES = "+num_epochs=5+pretrained=synthetic"  # of images of both modalities
+SHORT_MODALITIES = "+num_epochs=5"  # of images of both modalities
 TABLES: dict[str, tuple[Model, ...]] = {
     "market1501": (
         Model("ndmf_net", "baseline", "NDMF-Net baseline"),
