@@ -82,7 +82,7 @@ def test_scope_all_adds_the_sweep_that_fits_the_size_and_at_demo_size_the_other_
     sweep = {f"demo-full+num_parts={parts}-s0" for parts in (1, 2, 4, 6)}
     further = {
         *(f"demo-{run}+{key}-s0" for run in ("baseline", "full") for key in ("bnneck=True", "warmup_peak=0.00035")),
-        *(f"demo-full+dependency_decay={way}-s0" for way in ("decoupled", "none")),
+        *(f"demo-full+{change}dependency_gain=1.0-s0" for change in ("", "dependency_decay=none+")),
         "demo-pham-s0",
     }
     assert added == sweep | others | elsewhere | from_random | further
