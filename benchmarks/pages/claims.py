@@ -126,16 +126,18 @@ def summary(lines: list[Line], kinds: dict[str, list[str]]) -> list[str]:
 
 
 def counted(lines: list[Line]) -> str:
-    """The verdicts of all lines in two sentences: costs, and what synthetic pedestrians decide."""
+    """The verdicts of all lines: costs, and what synthetic pedestrians decide."""
     costs = Counter(ON_COSTS[line.findings[COSTS].verdict] for line in lines if line.group == COSTS)
     demo = [line.findings["demo"] for line in lines if line.group != COSTS]
     verdicts, reasons = Counter(found.verdict for found in demo), Counter(found.reason for found in demo)
+    others = verdicts[UNDECIDED] - reasons[NOT_RUN] - reasons[STALE]
     return (
         f"Of {len(lines)} comparisons (a claim, on one data set, in one metric), {sum(costs.values())} are of costs, "
         f"which need no training: {costs['agrees']} agree with the printed figures, {costs['differs']} differ. Of the "
         f"others, on synthetic pedestrians, {verdicts[HOLDS]} hold, {verdicts[FAILS]} do not, and "
-        f"{verdicts[UNDECIDED]} are undecided, as {reasons[NOT_RUN]} are not run and {reasons[STALE]} have stale runs "
-        "only."
+        f"{verdicts[UNDECIDED]} are undecided: {reasons[NOT_RUN]} not run (against published methods only real data "
+        f"count), {reasons[STALE]} with a stale run, {others} with one seed or an "
+        "interval around zero."
     )
 
 

@@ -251,4 +251,5 @@ def test_the_headline_counts_every_verdict(today, make_record, monkeypatch):
     assert f"Of {len(lines)} comparisons" in text and f"{costs} are of costs" in text
     assert f"0 agree with the printed figures, {costs} differ" in text
     others = len(lines) - costs  # PCAM's mAP holds, its Rank-1 is +0 with every seed
-    assert f"1 hold, 0 do not, and {others - 1} are undecided, as {others - 2} are not run and 0 have stale" in text
+    assert f"1 hold, 0 do not, and {others - 1} are undecided: {others - 2} not run" in text
+    assert "0 with a stale run, 1 with one seed or an interval around zero." in text
