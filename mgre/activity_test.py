@@ -13,7 +13,7 @@ from common.probes import frozen_to, replaced_outputs
 
 from .activity import BoxGradients, Watched, carriers_of, location_activity, predicted_boxes, watched_people
 from .losses import Batch, losses
-from .losses_test import CELLS, POSITIONS, plain_location_loss
+from .losses_test import CELLS, POSITIONS, UNITS, plain_location_loss
 from .model import MGRe
 from .model_test import ROWS, settings_of
 from .regions import REGIONS, prior_boxes, target_boxes
@@ -67,7 +67,8 @@ def test_overlaps_and_location_loss_of_predicted_and_of_constant_boxes(units):
     for name, some in compared.items():
         assert found[f"iou{name}"] == pytest.approx(np.mean(overlaps(some)), abs=1e-5)
     for name, some in (("held_out", boxes), ("mean_boxes", compared["_mean_boxes"])):
-        loss = sum(plain_location_loss(some[:, own], true, known, stage, units) for stage, own in POSITIONS.items())
+        cells = UNITS[units]
+        loss = sum(plain_location_loss(some[:, own], true, known, stage, cells) for stage, own in POSITIONS.items())
         assert found[f"{name}_location_loss"] == pytest.approx(0.5 * loss.item(), rel=1e-4)
     assert CELLS[1] == (32, 16)
 

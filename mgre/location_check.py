@@ -56,6 +56,7 @@ def trained_to_locate(program: Program, settings: Settings) -> MGRe:
     margins = margins_of(settings)
     torch.manual_seed(seed)
     model = MGRe(subset.num_identities, settings).to(device, memory_format=torch.channels_last).train()
+    model.start_at(mean_boxes(*target_boxes(joints, margins)))
     optimiser = torch.optim.Adam(model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
     for epoch in range(1, num_epochs + 1):
         num_steps, losses = sampler.num_batches(epoch), []

@@ -14,7 +14,8 @@ from .settings import Settings
 LABELS = torch.tensor([0, 0, 1, 1, 2, 2])
 # Each stage's regions among the seven, and its map's height and width at 128x64.
 POSITIONS = {1: [0, 1, 2, 3], 2: [4, 5], 3: [6]}
-CELLS = {1: (32, 16), 2: (16, 8), 3: (8, 4)}
+CELLS = {1: (32, 16), 2: (16, 8), 3: (8, 4)}  # H and W of the demo's maps
+UNITS = {"cells": CELLS, "image": dict.fromkeys(CELLS, (1, 1))}
 
 
 def settings_of(**overrides):
@@ -40,9 +41,9 @@ def plain_triplet_loss(features, labels):
     return total / len(labels)
 
 
-def plain_location_loss(boxes, targets, known, stage, units="image"):
+def plain_location_loss(boxes, targets, known, stage, cells=CELLS):
     """Eq. 3, the mean over the regions that have joints. boxes: of the stage; targets and known: of all seven."""
-    H, W = CELLS[stage] if units == "cells" else (1, 1)
+    H, W = cells[stage]
     squares = []
     for image, own in enumerate(boxes):
         for box, position in zip(own, POSITIONS[stage], strict=True):
@@ -52,7 +53,7 @@ def plain_location_loss(boxes, targets, known, stage, units="image"):
     return sum(squares) / len(squares) if squares else boxes.sum() * 0
 
 
-def plain_losses(features, logits, boxes, labels, targets=None, known=None, *, lam=0.5, location=1.0, units="image"):
+def plain_losses(features, logits, boxes, labels, targets=None, known=None, *, lam=0.5, location=1.0, cells=CELLS):
     """Eq. 7 to 9, with each term; {stage: ...} of features, logits and boxes."""
     weight = {1: lam, 2: lam, 3: lam, 4: 1}
     identity = {stage: plain_identity_loss(logits[stage], labels) for stage in logits}
@@ -62,7 +63,7 @@ def plain_losses(features, logits, boxes, labels, targets=None, known=None, *, l
     }
     by_stage = {f"identity_loss_{stage}": loss for stage, loss in identity.items()}
     if boxes:
-        located = {stage: plain_location_loss(boxes[stage], targets, known, stage, units) for stage in boxes}
+        located = {stage: plain_location_loss(boxes[stage], targets, known, stage, cells) for stage in boxes}
         terms["location_loss"] = location * lam * sum(located.values())
         by_stage |= {f"location_loss_{stage}": loss for stage, loss in located.items()}
     return {"loss": sum(terms.values()), **terms, **by_stage}
@@ -94,7 +95,8 @@ def test_losses_and_gradients_are_eq_9_of_eq_3_and_7_and_8(stages, units, lam, l
     boxes = {stage: torch.rand(6, len(POSITIONS[stage]), 4, requires_grad=True) for stage in stages if stage != 4}
     targets, known = torch.rand(6, 7, 4), torch.rand(6, 7) < 0.7
     found = losses(Output(features, logits, boxes), Batch(LABELS, targets, known), settings)
-    expected = plain_losses(features, logits, boxes, LABELS, targets, known, lam=lam, location=location, units=units)
+    constants = {"lam": lam, "location": location, "cells": UNITS[units]}
+    expected = plain_losses(features, logits, boxes, LABELS, targets, known, **constants)
     assert list(found) == list(expected)
     for name, value in expected.items():
         assert found[name].item() == pytest.approx(value.item(), rel=1e-4), name
@@ -108,7 +110,7 @@ def test_the_values_of_the_paper_are_the_defaults():
     settings = settings_of()
     assert (settings.stage_loss_weight, settings.location_loss_weight) == (0.5, 1.0)
     assert (settings.label_smoothing, settings.triplet_margin) == (0.1, 0.3)
-    assert (settings.location_units, settings.margin_units) == ("image", "image")
+    assert (settings.location_units, settings.margin_units) == ("cells", "image")
 
 
 def test_a_network_without_regions_has_no_location_loss():

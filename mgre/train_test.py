@@ -26,6 +26,7 @@ from .model_test import settings_of
 from .network_test import SMALL, narrow_resnet, plain_network
 
 HEIGHT, WIDTH = 64, 32
+CELLS = {1: (16, 8), 2: (8, 4), 3: (4, 2)}  # H and W of its maps
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])  # ImageNet's, in [0, 1]
 IDENTITIES, IMAGES = 18, 4  # 18 x 4 images give one batch of 16 x 4 in an epoch
 ARMS = ("shoulder", "elbow", "wrist", "hip")
@@ -293,7 +294,7 @@ def test_each_steps_gradient_is_that_of_eq_1_to_9(three_steps, tmp_path, variant
         known = torch.tensor([[box is not None for box in boxes] for boxes in boxes_of])
         targets = torch.tensor([[box or [0, 0, 0, 0] for box in boxes] for boxes in boxes_of])
         features, _, logits, boxes = plain_network(plain, images.double(), variant)
-        loss = plain_losses(features, logits, boxes, labels, targets, known)["loss"]
+        loss = plain_losses(features, logits, boxes, labels, targets, known, cells=CELLS)["loss"]
         gradients = torch.autograd.grad(loss, [p for p in plain.parameters() if p.requires_grad])
         trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
         errors = []
