@@ -11,9 +11,9 @@ from common.paths import package_folder
 SETTINGS = {"ndmf_net": [("sam", ["triplet_squared=true", "bnneck=false"])]}
 PHASE_2, PHASE_3 = ["phase_epochs=[0, 1, 0]", "num_epochs=1"], ["phase_epochs=[0, 0, 1]", "num_epochs=1"]
 MORE = {
-    ("fgsam", "pose"): [*PHASE_2, "pose_weights=none"],
-    ("fgsam", "lram"): [*PHASE_3, "pose_weights=none", "mining=hard"],
-    ("fgsam", "no_cpb"): [*PHASE_3, "pose_weights=none", "detach_weight=true", "bnneck=true"],
+    ("fgsam", "pose"): [*PHASE_2, "pose_weights=none", "pose_loss=none"],
+    ("fgsam", "lram"): [*PHASE_3, "pose_weights=none", "pose_loss=none", "mining=hard"],
+    ("fgsam", "no_cpb"): [*PHASE_3, "pose_weights=none", "pose_loss=none", "detach_weight=true", "bnneck=true"],
 }
 # `full` is trained in gpu_training_test.py; the others have parts of its code, and none of their own.
 LEFT_OUT = {

@@ -111,7 +111,7 @@ def small(tmp_path):
 def test_losses_and_what_is_sensitive_in_a_network_are_float32_under_autocast(paper, tiny_data, tmp_path):
     """In a step of training, and in what is scored."""
     module = load_paper(paper)
-    sets = {"fgsam": ["phase_epochs=[0, 0, 1]", "pose_weights=none"], "ndmf_net": ["ndem=true"]}
+    sets = {"fgsam": ["phase_epochs=[0, 0, 1]", "pose_weights=none", "pose_loss=none"], "ndmf_net": ["ndem=true"]}
     words = command_line(paper, tiny_data, tmp_path / "run", *sets.get(paper, []), "num_epochs=1", "precision=bf16")
     with Watch() as watch, watch.inside(module.train, "losses"):
         assert trained_steps(paper, words)

@@ -168,6 +168,8 @@ def test_the_literal_form_loses_the_pose_net_and_the_kept_one_does_not(departure
     """Measured after steps 2 and 30: literal 3e2 and 2e10, a rate of its own 0.3 and 3.7, maps 0.1 and 0.13 (never more
     than 0.22)."""
     literal, own_rate, maps = departures["literal"], departures["its own rate"], departures["maps"]
+    kept = settings_of(demo=False)
+    assert {"pose_rate": kept.pose_rate, "pose_loss": kept.pose_loss} == READINGS["maps"]
     assert all(len(departures[reading]) == 15 for reading in READINGS if reading != "frozen")
     assert literal[1] > 100 and literal[-1] > 1e6
     assert own_rate[-1] > 1  # slower, but away

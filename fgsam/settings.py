@@ -89,9 +89,9 @@ class Settings(PoseSettings):
         if self.phase != "all" and self.phase > self.last_phase:
             raise ValueError(f"phase is {self.phase}, but this variant ends with phase {self.last_phase}")
         if not self.pose_trained and self.pose_loss != "none":
-            raise ValueError("pose_loss trains the pose resolve net, but pose_trained is false")
+            raise ValueError("pose_loss trains the pose resolve net, but pose_trained is false: set pose_loss to none")
         if self.pose_weights == "none" and self.pose_loss == "maps":
-            raise ValueError("pose_loss: maps compares with phase 0's maps, but pose_weights is none")
+            raise ValueError("pose_loss: maps needs phase 0's maps, but pose_weights is none: set pose_loss to none")
         if self.num_epochs is None:
             object.__setattr__(self, "num_epochs", sum(self.phase_epochs[phase - 1] for phase in self.phases))
         return self

@@ -36,15 +36,18 @@ def picture(index):
     return pixels
 
 
+AS_PRINTED = {"pose_rate": 1.0, "pose_loss": "none"}  # of the pose net in phases 2 and 3
+
+
 def tiny_run(folder, **overrides):
-    """A run in `folder` at the paper's settings on small images; image i is of identity i // IMAGES."""
+    """A run in `folder` at the printed settings on small images; image i is of identity i // IMAGES."""
     samples = []
     for i in range(PEOPLE * IMAGES):
         Image.fromarray(picture(i)).save(folder / f"{i}.png")
         samples.append(Sample(folder / f"{i}.png", person=100 + i // IMAGES, camera=i % IMAGES))
     schedule = {"phase_epochs": [2, 2, 2], "halving_epochs": [1, 1, 1], "checkpoint_epochs": 6}
     sizes = {"last_stride": 1, "identities_per_batch": 4, "images_per_identity": IMAGES, "precision": "fp32"}
-    settings = settings_of(demo=False, **SMALL | schedule | sizes | {"pose_weights": "none"} | overrides)
+    settings = settings_of(demo=False, **SMALL | schedule | sizes | {"pose_weights": "none"} | AS_PRINTED | overrides)
     dataset = SimpleNamespace(name="tiny", kind="real", folder=folder, fingerprint="0" * 16)
     dataset.train = Subset("train", tuple(samples))
     return Run(train.__package__, dataset, "full", settings, 0, torch.device("cpu"), folder)
