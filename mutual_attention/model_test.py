@@ -51,7 +51,7 @@ def plain_self_attention(f, channel_weight, self_weight):
 def test_the_attention_is_eq_1_to_8(activation):
     torch.manual_seed(0)
     B, C, H, W = 2, 4, 3, 2
-    module = MutualAttention(C, settings_of(activation=activation)).double()
+    module = MutualAttention(C, settings_of(activation=activation, normalisation="none")).double()
     f1, f2 = torch.randn(2, B, C, H, W, dtype=torch.float64)
     F1, F2 = (output.detach().numpy() for output in module(f1, f2))
     f1, f2 = f1.numpy(), f2.numpy()
@@ -74,7 +74,7 @@ def test_the_attention_is_eq_1_to_8(activation):
 def test_the_literal_map_grows_with_the_fourth_power_of_the_activations():
     """Why `activation: none` explodes or does nothing."""
     torch.manual_seed(0)
-    module = MutualAttention(8, settings_of(activation="none")).double()
+    module = MutualAttention(8, settings_of("literal")).double()
     f1, f2 = torch.randn(2, 1, 8, 4, 2, dtype=torch.float64)
     torch.testing.assert_close(module.mutual_map(3 * f1, 3 * f2), 81 * module.mutual_map(f1, f2))
 

@@ -25,7 +25,7 @@ READINGS = [
     ("full", {"attention_bias": True}),
     ("full", {"temperature": 3.0}),
     ("literal", {"temperature": 3.0, "attention_gain": "linear"}),
-    *(("full", {"normalisation": name, "temperature": 0.5}) for name in NORMALISATIONS[1:]),
+    *(("full", {"normalisation": name, "temperature": 0.5}) for name in NORMALISATIONS),
     *(("literal", {"normalisation": name}) for name in NORMALISATIONS[1:]),
 ]
 IDS = ["-".join([variant, *(f"{key}={value}" for key, value in sets.items())]) for variant, sets in READINGS]
@@ -289,6 +289,16 @@ def test_new_layers_start_as_kaiming_and_outputs_near_zero_unless_chosen(network
     for name in ("classifier.weight", "verifier.2.weight"):
         assert found[name] == pytest.approx(0.001, rel=0.1)
         assert printed[name] == pytest.approx((2 / 512) ** 0.5, rel=0.1)
+
+
+def test_what_is_printed_and_what_is_changed_are_the_variants_values():
+    names = ("activation", "normalisation", "attention_gain", "output_initialisation")
+    expected = {
+        "full": ["sigmoid", "correlation", "linear", "near_zero"],
+        "literal": ["none", "none", "relu", "kaiming"],
+    }
+    for variant, values in expected.items():
+        assert [getattr(settings_of(variant, demo=False), name) for name in names] == values
 
 
 def test_biases_of_new_layers_start_at_zero(network):
