@@ -69,16 +69,18 @@ def mean_of_those_above_0(values):
 
 
 def plain_branch_loss(embeddings, labels, *constants, **options):
-    """Eq. 10, the mean over the triplets whose loss is not 0."""
-    return mean_of_those_above_0([first + second for first, second in plain_triplets(
-        embeddings, labels, *constants, **options)])  # fmt: skip
+    """Eq. 10 with squared distances, the mean of each term over the triplets where it is not 0."""
+    terms = zip(*plain_triplets(embeddings, labels, *constants, squared=True, **options), strict=True)
+    return sum(mean_of_those_above_0(term) for term in terms)
 
 
 def test_a_batchs_loss_is_a_plain_loop_over_its_triplets():
     torch.manual_seed(0)
     embeddings, labels = torch.randn(7, 5), torch.tensor([0, 0, 1, 1, 1, 2, 2])
     expected = plain_branch_loss(embeddings, labels, 0.5, 0.01, 2).item()
-    assert branch_loss(embeddings, labels, settings_of()).item() == pytest.approx(expected, rel=1e-5)
+    settings = settings_of()
+    assert (settings.distance, settings.reduction) == ("squared", "apart")
+    assert branch_loss(embeddings, labels, settings).item() == pytest.approx(expected, rel=1e-5)
     unit = torch.nn.functional.normalize(embeddings, dim=1)
     positive, negative, valid = triplet_distances(embeddings, labels, "hard")
     assert valid.all() and valid.shape == labels.shape
