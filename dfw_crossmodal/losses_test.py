@@ -5,7 +5,7 @@ import torch
 
 from .losses import Batch, hetero_centre_triplet, losses, triplet
 from .model import Output
-from .overlap_test import plain_penalty, settings_of
+from .overlap_test import less_the_mean, plain_penalty, settings_of
 
 SIX_IMAGES = torch.tensor([0, 0, 1, 1, 2, 2])
 
@@ -95,7 +95,8 @@ def test_random_triplets_lie_between_the_easiest_and_the_hardest():
 
 
 def plain_losses(output, batch, *, weight, S=100.0, centre_weight=1.0, unit=False, smoothing=0.0, **centre_of):
-    """Eq. 7 and its terms as the paper prints them, with S over which L_op is taken and lambda as `weight`.
+    """Eq. 7 and its terms, the centres of eq. 5 as those of each map less its mean over the batch, with S over which
+    L_op is taken and lambda as `weight`.
 
     Without SLN (one sub-network) L_ReID alone. centre_of: as in `plain_centre`.
     """
@@ -114,7 +115,7 @@ def plain_losses(output, batch, *, weight, S=100.0, centre_weight=1.0, unit=Fals
     if len(features) == 1:
         return {"loss": identity + hard, "identity_loss": identity, "triplet_loss": hard}
     centre = brackets_of_eq_6(side_by_side, labels, visible, 0.3).clamp(min=0).sum()
-    overlap = plain_penalty(*output.maps, S=S, **centre_of)
+    overlap = plain_penalty(*(less_the_mean(maps, visible) for maps in output.maps), S=S, **centre_of)
     return {
         "loss": identity + hard + centre_weight * centre + weight * overlap,
         "identity_loss": identity,

@@ -20,6 +20,11 @@ def settings_of(variant="full", *, dataset="sysu_mm01", demo=False, **overrides)
     return load_settings(Settings, folder, dataset=dataset, demo=demo, variant=variant, overrides=overrides)
 
 
+def as_it_is(**overrides):
+    """The reading with eq. 4's map itself."""
+    return settings_of(overlap_map="pooled", **overrides)
+
+
 def peak(*cells, rows=18, columns=9, height=9.0):
     maps = torch.zeros(len(cells), rows, columns)
     for image, (row, column) in enumerate(cells):
@@ -42,6 +47,13 @@ def plain_centre(values, *, temperature=0.25, height=288.0, width=144.0):
     return torch.stack([y, x])
 
 
+def less_the_mean(maps, visible):
+    """Each map (h, w) of a list minus the mean map of the images of its modality."""
+    means = {kind: sum(m for m, v in zip(maps, visible, strict=True) if v == kind) for kind in (True, False)}
+    counts = {kind: sum(bool(v) == kind for v in visible) for kind in (True, False)}
+    return [m - means[bool(v)] / counts[bool(v)] for m, v in zip(maps, visible, strict=True)]
+
+
 def plain_penalty(first, second, S=100.0, **centre):
     """Eq. 5 over S, image by image."""
     distances = [
@@ -56,7 +68,7 @@ def plain_penalty(first, second, S=100.0, **centre):
 def test_overlap_is_eq_5_in_pixels_of_the_input(centre, divided):
     # A cell is 16 x 16 pixels. Distances: 3 and 4 cells, 80 pixels; none; 12 cells, 192 pixels, beyond S.
     first, second = peak((2, 1), (5, 5), (1, 4)), peak((5, 5), (5, 5), (13, 4))
-    settings = settings_of(overlap_centre=centre, separation=100, overlap_divided=divided)
+    settings = as_it_is(overlap_centre=centre, separation=100, overlap_divided=divided)
     loss = overlap_penalty(first, second, torch.arange(3) < 1, settings).item()
     assert loss * (100 if divided else 1) == pytest.approx((20 + 100 + 0) / 3, abs=0.1)
     torch.testing.assert_close(centres(first, settings)[0], torch.tensor([40.0, 24.0]))
@@ -68,7 +80,7 @@ def test_S_counts_pixels_of_an_image_288_high_whatever_the_inputs_size():
 
 
 def test_S_can_count_cells():
-    settings = settings_of(overlap_centre="hard", height=144, width=108, separation_unit="cells", separation=8)
+    settings = as_it_is(overlap_centre="hard", height=144, width=108, separation_unit="cells", separation=8)
     torch.testing.assert_close(centres(peak((0, 8)), settings)[0], torch.tensor([0.5, 8.5]))
     loss = overlap_penalty(peak((2, 1)), peak((5, 5)), VISIBLE[:1], settings)  # 5 cells apart
     assert loss.item() == pytest.approx(3 / 8, abs=1e-5)
@@ -83,7 +95,7 @@ def test_the_penalty_and_its_gradient_are_those_of_soft_centres(S, temperature):
         .requires_grad_()
         for _ in range(2)
     ]
-    settings = settings_of(separation=S, overlap_temperature=temperature)
+    settings = as_it_is(separation=S, overlap_temperature=temperature)
     found = overlap_penalty(*maps, VISIBLE, settings)
     expected = plain_penalty(*maps, S=float(S), temperature=temperature)
     assert 0.1 < expected < 0.9 and found.item() == pytest.approx(expected.item(), rel=1e-4)
@@ -93,7 +105,7 @@ def test_the_penalty_and_its_gradient_are_those_of_soft_centres(S, temperature):
 
 def test_hard_maxima_give_no_gradient_and_straight_ones_that_of_soft_ones():
     first, second = peak((2, 1)).requires_grad_(), peak((4, 5)).requires_grad_()
-    loss = overlap_penalty(first, second, VISIBLE[:1], settings_of(overlap_centre="hard"))
+    loss = overlap_penalty(first, second, VISIBLE[:1], as_it_is(overlap_centre="hard"))
     assert loss.item() == pytest.approx(1 - 80**0.5 * 8 / 100, abs=1e-4)  # 2 and 4 cells of 16 pixels
     assert not loss.requires_grad
 
@@ -123,7 +135,7 @@ def moved_apart(first, second, visible, settings, steps=60):
 
 
 def test_soft_maxima_are_pushed_apart():
-    before, after = moved_apart(bump(8.0, 4.0), bump(8.3, 4.0), VISIBLE[:1], settings_of())
+    before, after = moved_apart(bump(8.0, 4.0), bump(8.3, 4.0), VISIBLE[:1], as_it_is())
     assert 0 < before < 8 and after > 10 * before
 
 
@@ -163,7 +175,8 @@ def corner(maps, modalities_swapped=False):
 def test_constant_corners_satisfy_the_pooled_reading_and_mean_nothing_to_the_deviation(swapped):
     maps = torch.cat([bump(5, 4), bump(9, 2), bump(12, 6), bump(7, 3)])  # both sub-networks look at the same places
     first, second = corner(maps, swapped), corner(maps.flip(1, 2), swapped).flip(1, 2)
-    pooled, from_mean = settings_of(), settings_of(overlap_map="deviation")
+    pooled, from_mean = as_it_is(), settings_of()
+    assert from_mean.overlap_map == "deviation"
     assert overlap_penalty(first, second, VISIBLE, pooled) < 1e-6
     assert overlap_penalty(first, second, VISIBLE, from_mean).item() == pytest.approx(1, abs=1e-3)
     moved = [centres(read_map(each, VISIBLE, from_mean), from_mean) for each in (first, maps)]
