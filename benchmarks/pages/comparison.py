@@ -8,6 +8,7 @@ import math
 import statistics
 from collections import Counter
 from collections.abc import Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -56,7 +57,7 @@ TABLES: dict[str, tuple[Model, ...]] = {
         Model("mutual_attention", f"full{SHORT_PAIRS}", "Mutual attention", "", 2, f"baseline{SHORT_PAIRS}"),
         Model("fgsam", "base+num_epochs=8", "FGSAM baseline"),
         Model("fgsam", "full+num_epochs=8", "FGSAM", "attributes and joints", baseline="base+num_epochs=8"),
-        Model("ndmf_net", "baseline+num_epochs=0", "Untrained ResNet-18", trains=False),
+        Model("ndmf_net", "baseline+num_epochs=0", "ResNet-18 as it starts", trains=False),
         Model("ndmf_net", "colour_histogram", "Colour histogram", trains=False),
     ),
     "sysu_mm01": (
@@ -82,7 +83,7 @@ def labels_of(paper: str) -> list[str]:
 
 
 def comparison_page(folder: Path = BENCHMARKS) -> str:
-    """The page, from the published records. ValueError: two records of one table are of different images."""
+    """The page, from the published records; a table compares those of the images of its newest record."""
     known, notes = known_papers(), Footnotes()
     lines, shown = [], []
     for dataset, models in TABLES.items():
@@ -135,16 +136,33 @@ def _machine(record: Record) -> str:
 
 
 def _table(found: dict[Model, list[Record]], notes: Footnotes) -> list[str]:
-    fingerprints = {record.data.fingerprint for records in found.values() for record in records}
-    if len(fingerprints) > 1:
-        raise ValueError(f"the records to compare are of different images: {', '.join(sorted(fingerprints))}")
+    published, found = found, of_the_newest_images(found)
     trained = [record for model, records in found.items() if model.trains for record in records]
     starts = Counter((record.config.get("pretrained"), record.weights) for record in trained)
     same_start = max((start for start in starts if start[0] == START), key=starts.get, default=(START, None))
     headers = ["Model", *(head for title in SCORES.values() for head in (title, "gain"))]
     headers += ["params (M)", "GMACs", "images/s", "seeds"]
-    lines = [_line(model, records, found, same_start, notes) for model, records in found.items()]
+    lines = [
+        _line(model, records, found, same_start, notes) if records or not published[model] else _older(model, notes)
+        for model, records in found.items()
+    ]
     return markdown_table(headers, lines)
+
+
+def of_the_newest_images(found: dict[Model, list[Record]]) -> dict[Model, list[Record]]:
+    """Without the records of other images than those of the record that finished last."""
+    newest = max((record for records in found.values() for record in records), key=attrgetter("finished"), default=None)
+    return {
+        model: [record for record in records if record.data.fingerprint == newest.data.fingerprint]
+        for model, records in found.items()
+    }
+
+
+def _older(model: Model, notes: Footnotes) -> list[str]:
+    mark = notes.mark(
+        f"its records are of an earlier version of these images; {_lacking(load_spec(model.paper), model)}"
+    )
+    return [f"[{model.name}]({model.paper}.md)", f"not run {mark}", *[NOT_APPLICABLE] * (2 * len(SCORES) + 3)]
 
 
 def _line(
