@@ -68,8 +68,9 @@ def test_a_missing_record_names_the_command(found, make_record):
     command = "not run: `make reproduce-ndmf ONLY=table5`"
     assert found(NDMF, PCAM, "mAP", []) == Finding("", UNDECIDED, command)
     assert found(NDMF, PCAM, "mAP", [make_record("baseline")]) == Finding("", UNDECIDED, command)
-    other_seed = [make_record("baseline", 0), make_record("pcam", 1)]
-    assert found(NDMF, PCAM, "mAP", other_seed) == Finding("", UNDECIDED, "no seed that both rows have")
+    unpaired = Finding("", UNDECIDED, "no seed that both rows have, on the same images")
+    for differs in ({"seed": 1}, {"data": {"fingerprint": "e" * 16}}):
+        assert found(NDMF, PCAM, "mAP", [make_record("baseline"), make_record("pcam", **differs)]) == unpaired
 
 
 def test_stale_records_are_marked_and_decide_nothing(found, make_record):

@@ -21,7 +21,7 @@ from .verdicts import (
     verdict_of_optimum,
 )
 
-Values = dict[tuple[str, int], float]  # {(data set or trial, seed): number in the column's unit}
+Values = dict[tuple[str, int, str], float]  # {(data set or trial, seed, its images): number in the column's unit}
 
 PUBLISHED = "a published method, which is not run here"
 PLACES = 2  # of our differences, which would round to zero otherwise
@@ -71,7 +71,8 @@ class Side:
 
     def values(self, source: Source) -> Values:
         factor = UNITS[self.column.unit][0]
-        found = {(r.dataset, r.seed): value_of(r, self.column, self.row) for r in self.records(source)}
+        records = self.records(source)
+        found = {(r.dataset, r.seed, r.data.fingerprint): value_of(r, self.column, self.row) for r in records}
         return {key: factor * value for key, value in found.items() if value is not None}
 
 
@@ -113,7 +114,7 @@ def _difference(paper: PaperSpec, claim: Claim, metric: str, source: Source) -> 
         return Finding("", why=_not_run(paper, missing[0], source))
     differences = paired(ours, theirs)
     if not differences:
-        return Finding("", why="no seed that both rows have")
+        return Finding("", why="no seed that both rows have, on the same images")
     difference = mean_difference(differences)
     sign = claim.reported.get(metric, -1 if claim.direction == "lower" else 1)
     return Finding(difference_text(difference, row.column), verdict(difference, sign), stale=_stale(source, sides))
