@@ -100,7 +100,7 @@ def test_the_ratio_of_the_gradients_in_the_boxes(rule):
     found = gradients.ratios(8.0)
     assert list(found) == [f"box_gradient_{name}" for name in REGION_NAMES]
 
-    model = network()
+    model = network(box_gradient="full")
     output = model(images)
     terms = losses(output, batch, settings_of())
     for stage, boxes in output.boxes.items():

@@ -161,7 +161,8 @@ def network(monkeypatch):
 
     def build(variant, **overrides):
         torch.manual_seed(0)
-        model = MGRe(5, settings_of(variant, **SMALL, **overrides)).double()
+        unlimited = {} if variant == "boxes_detached" else {"box_gradient": "full"}  # the demo clips it
+        model = MGRe(5, settings_of(variant, **SMALL | unlimited | overrides)).double()
         for name, parameter in model.named_parameters():
             if "neck.weight" in name or ".bn" in name:
                 nn.init.uniform_(parameter, 0.5, 1.5)
