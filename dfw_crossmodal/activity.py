@@ -42,10 +42,10 @@ def activity(model: CrossModalityNet, watched: dict[str, Tensor], settings: Sett
     """Of a network with SLN in evaluation mode on images (n, 3, H, W) of each modality, normalised; it is left in the
     mode in which it was. Nothing without images.
 
-    As the row's own reading of eq. 4-5 has it, in the unit of S: `centre1_y`, `centre1_x`, `centre2_y`, `centre2_x`,
-    the mean centres; `centre1_deviation`, `centre2_deviation`, how far they vary over the images of a modality (root
-    mean square of both coordinates' standard deviations); `distance`, the mean of the two centres', and
-    `distance_deviation`; `unseen_overlap`, L_op of these images.
+    As the row's own reading of eq. 4-5 has it, in pixels of an image `separation_height` high: `centre1_y`,
+    `centre1_x`, `centre2_y`, `centre2_x`, the mean centres; `centre1_deviation`, `centre2_deviation`, how far they vary
+    over the images of a modality (root mean square of both coordinates' standard deviations); `distance`, the mean of
+    the two centres', and `distance_deviation`; and `unseen_overlap`, L_op of these images.
     In the same way for all readings: `peak1_deviation`, `peak2_deviation` and `peak_distance`, of the maxima of eq. 4's
     maps; `overlap` and `overlap_of_deviations`, the mean intersection over union of the two sub-networks' cells above
     half of their map's range, of eq. 4's maps and of their deviations from the modality's mean map.
@@ -65,8 +65,9 @@ def activity(model: CrossModalityNet, watched: dict[str, Tensor], settings: Sett
         pooled.append(generalised_mean(F_s, model.gem_power, dim=(1,)))
         read.append(model.attention([F_s])[0])
 
-    own = [centres(read_map(each, visible, settings), settings) for each in read]
-    peaks = [centres(each, replace(settings, overlap_centre="hard", separation_unit="pixels")) for each in pooled]
+    in_pixels = replace(settings, separation_unit="pixels")  # whatever S is in: rows are compared
+    own = [centres(read_map(each, visible, settings), in_pixels) for each in read]
+    peaks = [centres(each, replace(in_pixels, overlap_centre="hard")) for each in pooled]
     distance, peak_distance = ((first - second).norm(dim=1) for first, second in (own, peaks))
     values = {}
     for number, (centre, peak) in enumerate(zip(own, peaks, strict=True), 1):

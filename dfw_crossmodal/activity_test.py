@@ -27,9 +27,11 @@ def jaccard(first, second):
     return np.mean(shares)
 
 
-@pytest.mark.parametrize("reading", ["pooled", "deviation"])
-def test_the_log_has_centres_distances_and_overlap(network, reading):  # noqa: F811
-    model, settings = network("full"), settings_of(overlap_map=reading, height=64, width=32)
+@pytest.mark.parametrize(("reading", "unit"), [("pooled", "pixels"), ("deviation", "pixels"), ("pooled", "cells")])
+def test_the_log_has_centres_distances_and_overlap(network, reading, unit):  # noqa: F811
+    """Of 288 pixels whatever S is in; L_op alone has S's own unit."""
+    model = network("full")
+    settings = settings_of(overlap_map=reading, separation_unit=unit, separation=100, height=64, width=32)
     watched = {"visible": images(6, 1), "infrared": images(6, 2)}
     found = activity(model, watched, settings)
     assert model.training
@@ -52,7 +54,8 @@ def test_the_log_has_centres_distances_and_overlap(network, reading):  # noqa: F
     assert found["distance"] == pytest.approx(distances.mean(), rel=1e-3)
     assert found["distance_deviation"] == pytest.approx(distances.std(ddof=1), rel=1e-2)
     assert found["peak_distance"] == pytest.approx(apart.mean(), rel=1e-4)
-    assert found["unseen_overlap"] == pytest.approx(np.maximum(0, 1 - distances / 100).mean(), rel=1e-3)
+    apart_by = distances / (72 if unit == "cells" else 1)
+    assert found["unseen_overlap"] == pytest.approx(np.maximum(0, 1 - apart_by / 100).mean(), rel=1e-3)
     assert found["overlap"] == pytest.approx(jaccard(*maps), rel=1e-4)
     assert found["overlap_of_deviations"] == pytest.approx(jaccard(*from_mean), rel=1e-4)
     assert len(found) == 14
@@ -77,14 +80,30 @@ def test_watched_are_different_people_of_the_test_set_and_none_without_sln(tmp_p
     assert activity(None, {}, run.settings) == {}
 
 
-@pytest.mark.parametrize(("variant", "count"), [("full", 5), ("baseline", 0), ("dfw", 3), ("sln", 2)])
-def test_replacing_any_carrier_changes_the_test_feature(network, variant, count):  # noqa: F811
+DFW_ROWS = {
+    "DFW after layer2": ["weakening.layer2.gates"],
+    "DFW after layer3": ["weakening.layer3.gates"],
+    "DFW after both": ["weakening.layer2.gates", "weakening.layer3.gates"],
+}
+SLN_ROWS = {"sub-network 1": ["necks.0"], "sub-network 2": ["necks.1"]}
+CARRIERS = {"full": DFW_ROWS | SLN_ROWS, "baseline": {}, "dfw": DFW_ROWS, "sln": SLN_ROWS}
+
+
+@pytest.mark.parametrize("variant", CARRIERS)
+def test_replacing_any_carrier_changes_the_test_feature(network, variant):  # noqa: F811
     model = network(variant).eval()
     carriers = carriers_of(model)
-    assert len(carriers) == count
+    assert carriers == CARRIERS[variant]
     with torch.no_grad():
         before = model.embed(images(), "visible")
         for row, names in carriers.items():
             with replaced_outputs(model, {name: frozen_to(torch.tensor(0.1)) for name in names}):
                 assert (model.embed(images(), "visible") - before).abs().max() > 1e-4, row
         torch.testing.assert_close(model.embed(images(), "visible"), before)
+
+
+def test_dfws_gates_at_1_are_a_network_without_it(network):  # noqa: F811
+    model, fewer = network("full").eval(), network("full", dfw_after=["layer2"]).eval()
+    fewer.load_state_dict(model.state_dict())
+    with torch.no_grad(), replaced_outputs(model, {"weakening.layer3.gates": frozen_to(torch.tensor(1.0))}):
+        torch.testing.assert_close(model.embed(images(), "visible"), fewer.embed(images(), "visible"))

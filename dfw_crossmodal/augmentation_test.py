@@ -30,7 +30,7 @@ def chart(index):
     return np.stack([60 + 2 * row, 60 + 4 * column, np.full_like(row, 3 + 3 * index)], axis=2).astype(np.uint8)
 
 
-def chart_run(folder, identities=6, images=IMAGES, **overrides):
+def chart_run(folder, identities=6, images=IMAGES, seed=0, **overrides):
     """A run in `folder` at the paper's settings, on small charts. Image i is of identity i // (2 * images), its first
     `images` visible, the others infrared. The test people have the same images."""
     samples = []
@@ -44,7 +44,7 @@ def chart_run(folder, identities=6, images=IMAGES, **overrides):
     halves = [Subset(m, tuple(sample for sample in samples if sample.modality == m)) for m in MODALITIES]
     searches = (Search("all", halves[1], halves[0], "regdb"),)
     dataset = SimpleNamespace(train=Subset("train", tuple(samples)), searches=searches, fingerprint="0" * 16)
-    return Run(train.__package__, dataset, "full", settings, 0, torch.device("cpu"), folder)
+    return Run(train.__package__, dataset, "full", settings, seed, torch.device("cpu"), folder)
 
 
 class MeanColour(nn.Module):

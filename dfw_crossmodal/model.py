@@ -140,9 +140,10 @@ def generalised_mean(features: Tensor, power: float, *, dim: tuple[int, ...]) ->
 
 
 def model_size(model: CrossModalityNet, settings: Settings) -> dict[str, int]:
-    """What Table 2 counts: parameters without the classifiers, which do not run at test time, and multiply-accumulates
+    """What Table 2 counts, without the classifiers, which do not run at test time: parameters, and multiply-accumulates
     of a visible and an infrared image together; `macs`: of one image, the same for either."""
     image = torch.empty(1, 3, settings.height, settings.width)
-    macs_pair = complexity.count_macs(model, image, image)
+    in_classifiers = sum(classifier.weight.numel() for classifier in model.classifiers)
+    macs_pair = complexity.count_macs(model, image, image) - 2 * in_classifiers
     num_parameters = complexity.count_parameters(model) - complexity.count_parameters(model.classifiers)
     return {"num_parameters": num_parameters, "macs_pair": macs_pair, "macs": macs_pair // 2}

@@ -1,5 +1,6 @@
 """DFW's network: its streams, its modules and its size, in the rows of Table 1."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -64,18 +65,42 @@ def test_table_1s_rows_have_what_they_name():
     assert switches("full") == (2, 2, True)
 
 
+@pytest.mark.parametrize("dataset", ["sysu_mm01", "regdb", "regdb-10"])
+def test_table_1s_rows_differ_in_nothing_else(dataset):
+    without = {
+        "DFW": {"dfw": False},
+        "SLN": {"sln": False, "centre_triplet": False},
+        "RE": {"erasing_probability": 0.0},
+    }
+    rows = {"baseline": (), "dfw": ("DFW",), "sln": ("SLN",), "re": ("RE",), "dfw_re": ("DFW", "RE")}
+    rows |= {"dfw_sln": ("DFW", "SLN"), "sln_re": ("SLN", "RE"), "full": ("DFW", "SLN", "RE")}
+    assert set(rows) == set(ROWS)
+    folder = Path(__file__).parent
+    for demo in (False, True):
+        of = {
+            row: asdict(load_settings(Settings, folder, dataset=dataset, demo=demo, variant=row, overrides={}))
+            for row in rows
+        }
+        for row, parts in rows.items():
+            expected = {}
+            for part in without.keys() - parts:
+                expected |= without[part]
+            assert {name: value for name, value in of[row].items() if value != of["full"][name]} == expected, row
+
+
 def test_size_at_the_papers_settings():
     """Table 2: 23.74 M and 10.301 G for a pair. It prints 26.71 M for the whole model, whose FLOPs (15.150 G, one more
     layer4 for both images) need 38.70 M."""
 
-    def size(variant):
+    def size(variant, num_identities=395):
         settings = settings_of(variant, demo=False, pretrained="none")
         with torch.device("meta"):
-            return model_size(CrossModalityNet(395, settings), settings)
+            return model_size(CrossModalityNet(num_identities, settings), settings)
 
     baseline, full = size("baseline"), size("full")
     assert baseline["num_parameters"] == pytest.approx(23.73e6, rel=0.01)
     assert baseline["macs_pair"] == pytest.approx(10.26e9, rel=0.01)
+    assert size("baseline", num_identities=206) == baseline and size("full", num_identities=206) == full
     assert full["num_parameters"] == pytest.approx(38.70e6, rel=0.01)
     assert full["macs_pair"] - baseline["macs_pair"] == pytest.approx(4.849e9, rel=0.01)
     assert size("dfw") == baseline  # no parameters, and nothing that counts

@@ -9,6 +9,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from . import model as model_module
 from . import train
+from .activity import activity, watched_images
 from .augmentation_test import IMAGES, chart_run, read_chart
 from .losses import Batch
 from .losses_test import plain_losses
@@ -127,9 +128,27 @@ def test_a_test_feature_is_of_the_normalised_image(three_steps):
         torch.testing.assert_close(embed(bytes_), expected, rtol=1e-3, atol=1e-5)
 
 
-def test_each_epoch_logs_where_the_sub_networks_look(three_steps):
-    run, _, _, _ = three_steps
+def test_each_epoch_logs_where_the_sub_networks_look_on_test_images(three_steps, tmp_path, monkeypatch):
+    run, model, _, _ = three_steps
     assert [entry["epoch"] for entry in run.history.log] == [1, 2, 3]
-    for entry in run.history.log:
-        assert {"overlap", "distance", "centre1_y", "peak2_deviation", "unseen_overlap"} <= set(entry)
     assert len({entry["distance"] for entry in run.history.log}) == 3
+    monkeypatch.setenv("REID_DATA", str(tmp_path))
+    mean, std = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]]).view(2, 3, 1, 1)
+    normalised = {modality: (images / 255 - mean) / std for modality, images in watched_images(run).items()}
+    expected = activity(model, normalised, run.settings)
+    assert len(expected) == 14
+    assert {name: run.history.log[-1][name] for name in expected} == pytest.approx(expected, rel=1e-3)
+
+
+def test_another_seed_has_other_batches_crops_and_weights_to_start_from(three_steps, tmp_path):
+    drawn = []
+    for _, model, steps, received in (three_steps, run_of_three_steps(tmp_path, seed=1)):
+        found = [read_chart(image) for image in torch.cat(received[0])]
+        crops = {image.index: (image.top, image.left, image.flipped) for image in found}
+        start = {name: steps[0].values[p] for name, p in model.named_parameters() if p.ndim > 1}
+        drawn.append(([image.index for image in found], crops, start))
+    (order, crops, start), (other_order, other_crops, other_start) = drawn
+    assert order != other_order
+    shared = crops.keys() & other_crops.keys()
+    assert len(shared) > 20 and sum(crops[index] == other_crops[index] for index in shared) < len(shared) / 4
+    assert not [name for name in start if torch.equal(start[name], other_start[name])]

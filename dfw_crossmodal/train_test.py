@@ -9,12 +9,14 @@ import torch
 from PIL import Image
 
 from common import augment
+from common.datasets.base import Sample, Search, Subset
 from common.runs import open_run
 from common.runs.settings import load_settings
 
 from . import figures
 from . import train as training
 from .evaluate import network_of
+from .figures import may_be_shown
 from .model import CrossModalityNet
 from .settings import Settings
 from .train import build_optimiser, embedders, learning_rate
@@ -134,7 +136,8 @@ def test_both_figures_are_drawn_with_their_numbers(coloured_people):
     assert heat["overlap"] == {"SLN": pytest.approx(np.mean(shares), abs=0.05)}  # maps are rounded
     assert [row[3] for row in heat["table"]["rows"]] == ["–"] + [f"{heat['overlap']['SLN']:.0%}"] * 2
 
-    ranking = figures.fig6({"Ours": loaded("full")}, file)
+    network = loaded("full")
+    ranking = figures.fig6({"Ours": network}, file)
     assert 0 < file.stat().st_size < 300_000 and json.dumps(ranking)
     directions = ["(a) visible to infrared"] * 2 + ["(b) infrared to visible"] * 2
     assert [query["direction"] for query in ranking["queries"]] == directions
@@ -142,6 +145,26 @@ def test_both_figures_are_drawn_with_their_numbers(coloured_people):
     for query in ranking["queries"]:
         assert query["correct"] == [name.split("/")[1] == query["name"].split("/")[1] for name in query["ranked"]]
         assert query["similarity"] == sorted(query["similarity"], reverse=True)
+    for query in ranking["queries"]:
+        unit = []
+        for name in (query["name"], query["ranked"][0]):
+            path = network.run.dataset.folder / name
+            modality = "visible" if name.split("/")[0] in {"cam1", "cam2", "cam4", "cam5"} else "infrared"
+            pixels = torch.from_numpy(np.array(Image.open(path).resize((32, 64)))).permute(2, 0, 1)
+            unit.append(network.embed[modality](pixels[None])[0].double())
+        assert query["similarity"][0] == pytest.approx((unit[0] @ unit[1]).item(), abs=1e-3)
     shown = len(ranking["queries"][0]["ranked"])
     assert ranking["table"]["headers"] == ["Search", "Query", f"correct in top {shown}"]
     assert [row[2] for row in ranking["table"]["rows"]] == [str(sum(q["correct"])) for q in ranking["queries"]]
+
+
+def test_queries_shown_have_a_match_and_no_camera_that_is_another_ones_place():
+    """Camera 3's queries have no answers in camera 2, so the other way round neither are shown."""
+
+    def subset(*people_and_cameras):
+        return Subset("all", tuple(Sample(Path("x.png"), *each) for each in people_and_cameras))
+
+    query, gallery = subset((1, 1), (1, 2), (2, 4), (3, 5)), subset((1, 3), (2, 6))
+    shown = {protocol: may_be_shown(Search("all", query, gallery, protocol)) for protocol in ("sysu_mm01", "regdb")}
+    assert shown["sysu_mm01"].tolist() == [True, False, True, False]
+    assert shown["regdb"].tolist() == [True, True, True, False]
