@@ -8,6 +8,7 @@ from benchmarks import publish
 from benchmarks.pages.staleness import Today
 from benchmarks.records import published_records
 from benchmarks.spec import RunSpec, load_spec
+from common.datasets.synthetic.difficulty import generator_version
 
 SPEC = load_spec("ndmf_net")
 TODAY = Today(SPEC)
@@ -27,8 +28,9 @@ def fit(make_record):
         record = make_record(**changes)
         config_hash = TODAY.settings_of(FULL, record)
         counts = {"data": {"counts": PUBLISHED_COUNTS}} if record.kind == "real" else {}
+        images = {"data": {"generator_version": generator_version("market1501")}} if record.kind == "demo" else counts
         current = {"source_hash": TODAY.source_of("ndmf_net.train"), "config_hash": config_hash}
-        return make_record(**current | counts | changes)
+        return make_record(**current | images | changes)
 
     return make
 
@@ -66,6 +68,12 @@ def test_a_record_from_other_starting_weights_is_stale(fit, monkeypatch):
     everything = fit(**started, weights=None, source_hash="0" * 16, config_hash="0" * 16)
     assert today.change(everything) == "source code, settings and starting weights"
     assert today.change(fit(config={"pretrained": "imagenet"})) == ""
+
+
+def test_a_record_of_images_by_another_version_of_the_generator_is_stale(fit):
+    assert TODAY.change(fit(data={"generator_version": None})) == "images"
+    assert TODAY.change(fit(data={"generator_version": 1}, config_hash="0" * 16)) == "settings and images"
+    assert TODAY.change(fit(kind="real", data={"generator_version": None})) == ""
 
 
 def test_records_are_small_sorted_and_read_back(tmp_path, fit):

@@ -22,7 +22,8 @@ LUMA = (0.299, 0.587, 0.114)  # of red, green and blue, ITU-R BT.601
 def batch_generator(seed: int, epoch: int, step: int, rank: int = 0) -> torch.Generator:
     """The generator for one training step of one process; it depends on (seed, epoch, step, rank) only."""
     # Hashed: torch's CPU generator reads only the low 32 bits of its seed.
-    state = np.random.SeedSequence([seed, epoch, step], spawn_key=(rank,) if rank else ()).generate_state(1)
+    # step + 1: with a last 0 the sequence is that of [seed, epoch], which seeds torch's own generator.
+    state = np.random.SeedSequence([seed, epoch, step + 1], spawn_key=(rank,) if rank else ()).generate_state(1)
     return torch.Generator().manual_seed(int(state[0]))
 
 

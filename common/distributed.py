@@ -100,6 +100,15 @@ def parallel(model: nn.Module, device: torch.device) -> nn.Module:
     return nn.parallel.DistributedDataParallel(model, device_ids=[device] if device.type == "cuda" else None)
 
 
+def share_buffers(*modules: Any) -> None:
+    """Give every rank the buffers of rank 0: each has its own batch-norm statistics, and a network must score alike on
+    all. What is no module is left as it is."""
+    if world_size() > 1:
+        for module in modules:
+            for buffer in module.buffers() if isinstance(module, nn.Module) else ():
+                dist.broadcast(buffer.data, 0)
+
+
 def gather_with_gradient(features: Tensor) -> Tensor:
     """(b, ...) of each rank -> (B, ...), the same on every rank.
 
@@ -175,6 +184,8 @@ def main_process_first() -> Iterator[None]:
     """Rank 0 runs the block before the others, for example to write files that they then read."""
     if not is_main():
         barrier()
-    yield
-    if is_main():
-        barrier()
+    try:
+        yield
+    finally:  # an error that rank 0 handles itself must not leave the others waiting
+        if is_main():
+            barrier()

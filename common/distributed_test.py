@@ -10,6 +10,7 @@ import torch
 
 from common import distributed
 from common.errors import UserError, command
+from common.evaluation.features import extract_features
 from common.losses import batch_hard_triplet
 from common.paths import REPOSITORY
 from common.samplers import IdentitySampler
@@ -17,6 +18,16 @@ from common.samplers import IdentitySampler
 LABELS = np.repeat(np.arange(12), 6)
 IN_TWO_PROCESSES = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 IN_TWO_PROCESSES += ["-m", "common.distributed_test"]
+
+
+class Numbers:
+    """Stands in for a store of seven images."""
+
+    def __len__(self):
+        return 7
+
+    def gather(self, indices):
+        return torch.from_numpy(indices)
 
 
 def one_step(folder: Path) -> None:
@@ -38,7 +49,12 @@ def one_step(folder: Path) -> None:
     )  # a margin that every triplet violates: every anchor has a gradient
     (torch.nn.functional.cross_entropy(logits, targets) + triplet).backward()
     optimiser.step()
+    own = torch.nn.BatchNorm1d(3)  # each rank's running statistics are of its own batches
+    own(1 + distributed.rank() + torch.randn(8, 3))
+    distributed.share_buffers(own, optimiser)
     result = {
+        "running_mean": own.running_mean,
+        "features": extract_features(lambda numbers: numbers[:, None] + 0.5, Numbers(), batch_size=2),
         "weights": model.state_dict(),
         "indices": torch.from_numpy(indices),
         "triplet": triplet.detach(),
@@ -75,6 +91,22 @@ def test_the_triplet_loss_is_of_the_global_batch_and_means_are_over_ranks(result
     for name in ("rank0-of-2", "rank1-of-2"):
         torch.testing.assert_close(results[name]["triplet"], results["rank0-of-1"]["triplet"])
         assert results[name]["mean_rank"] == 0.5
+
+
+def test_all_ranks_have_rank_0s_buffers_and_the_features_of_one_process(results):
+    means = [results[name]["running_mean"] for name in ("rank0-of-2", "rank1-of-2")]
+    torch.testing.assert_close(means[0], means[1], rtol=0, atol=0)
+    assert (means[0] > 0.05).all() and (means[0] < 0.15).all()  # a tenth of rank 0's mean of 1, not of rank 1's of 2
+    for name in ("rank0-of-1", "rank0-of-2", "rank1-of-2"):
+        assert results[name]["features"].squeeze(1).tolist() == [index + 0.5 for index in range(7)]
+
+
+def test_an_error_of_the_main_process_lets_the_others_go_on(monkeypatch):
+    passed = []
+    monkeypatch.setattr(distributed, "barrier", lambda: passed.append("barrier"))
+    with pytest.raises(UserError), distributed.main_process_first():
+        raise UserError("no such file")
+    assert passed == ["barrier"]
 
 
 def test_identities_that_do_not_divide_among_processes_are_refused():

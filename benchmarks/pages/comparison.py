@@ -233,6 +233,13 @@ def gain_text(records: Sequence[Record], baseline: Sequence[Record], key: str) -
 
 
 def images_trained_on(records: Sequence[Record], images_per_sample: int) -> float:
-    """Mean over the records, to the nearest hundred, because images per second are recorded with one decimal."""
-    counts = [(record.images_per_second or 0) * record.seconds.get("train", 0) for record in records]
+    """Mean over the records, to the nearest hundred, because images per second are recorded with one decimal.
+
+    They are those of the epochs after the first one (`History.images_per_second`).
+    """
+    counts = []
+    for record in records:
+        seconds = [entry["seconds"] for entry in record.log]
+        later = seconds[1:] or seconds
+        counts.append((record.images_per_second or 0) * sum(later) * len(seconds) / max(len(later), 1))
     return round(images_per_sample * statistics.fmean(counts), -2)

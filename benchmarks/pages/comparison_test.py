@@ -7,7 +7,8 @@ from benchmarks.pages.comparison import SEEDS, TABLES, comparison_page, gain_tex
 from benchmarks.publish import publish_record
 from benchmarks.spec import load_spec
 
-ON_BUDGET = {"seconds": {"train": 100.0}, "images_per_second": 120.0}
+ON_BUDGET = {"log": ({"seconds": 40.0}, {"seconds": 20.0}, {"seconds": 20.0}, {"seconds": 20.0}, {"seconds": 20.0})}
+ON_BUDGET |= {"images_per_second": 120.0}  # 2,400 in each of five epochs; the first is slower
 START = {"config": {"pretrained": "synthetic"}, "weights": "w" * 16}
 COLUMNS = ["Model", "mAP", "mAP gain", "Rank-1", "Rank-1 gain", "params (M)", "GMACs", "images/s", "seeds"]
 

@@ -42,11 +42,12 @@ def effect(document: Document, having: tuple[str, ...], value: Callable[[Row], f
 
 
 def _our_cell(document: Document, having: tuple[str, ...], column: Column, source: Source) -> str:
-    values: dict[tuple[str, int], dict[str, float]] = {}  # (trial, seed) -> {method: its number}
+    values: dict[tuple[str, int, str], dict[str, float]] = {}  # (trial, seed, its images) -> {method: its number}
     for row in document.rows:
         for record in source.of_row(row, document.data_set_of(row, column)):
             if (number := value_of(record, column, row)) is not None:
-                values.setdefault((record.dataset, record.seed), {})[row.method] = number
+                key = record.dataset, record.seed, record.data.fingerprint
+                values.setdefault(key, {})[row.method] = number
     factor = UNITS[column.unit][0]
     found = [
         factor * effect(document, having, lambda row, by_method=by_method: by_method[row.method])

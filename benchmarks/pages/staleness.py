@@ -1,8 +1,11 @@
-"""Which records are stale: the source, the settings or the starting weights have changed since they were made."""
+"""Which records are stale: the source, the settings, the starting weights or the generator of synthetic images have
+changed since they were made."""
 
 from functools import cached_property
 
 from benchmarks.spec import PaperSpec, RunSpec
+from common.datasets import reader_of
+from common.datasets.synthetic.difficulty import generator_version
 from common.errors import UserError
 from common.paper import load_paper
 from common.paths import package_folder
@@ -33,6 +36,8 @@ class Today:
             changed.append("settings")
         if record.config.get("pretrained") == "synthetic" and record.weights != self.synthetic_weights:
             changed.append("starting weights")
+        if record.kind != "real" and record.data.generator_version != generator_version(reader_of(record.dataset).NAME):
+            changed.append("images")
         return " and ".join(filter(None, [", ".join(changed[:-1]), *changed[-1:]]))
 
     @cached_property

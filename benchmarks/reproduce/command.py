@@ -30,7 +30,7 @@ from .slurm import Detached
 
 WHAT_HAPPENS = {
     "new": "to run",
-    "interrupted": "resumes after its last epoch",
+    "interrupted": "resumes at its last checkpoint",
     "finished": "finished, reused",
     "stale": "finished with other source code or starting weights, reused and marked stale (FORCE=1 trains it again)",
     "different": "run with other settings or data, to be replaced",
@@ -84,7 +84,7 @@ def main(arguments: argparse.Namespace) -> int:
         print(f"\n{detached}", file=sys.stderr)
         return 130
     except KeyboardInterrupt:
-        print("\nstopped; the same command resumes after the last finished epoch", file=sys.stderr)
+        print("\nstopped; the same command resumes at the last checkpoint", file=sys.stderr)
         return 130
     raise_failures(failures, len(to_do))
     return 0

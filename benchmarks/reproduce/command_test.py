@@ -156,7 +156,7 @@ def test_ctrl_c_ends_with_130_and_says_how_to_resume(long_plan, monkeypatch, cap
 
     monkeypatch.setattr(execute, "run_one", interrupted)
     assert command.main(arguments("--yes")) == 130
-    assert "resumes after the last finished epoch" in capsys.readouterr().err
+    assert "resumes at the last checkpoint" in capsys.readouterr().err
 
 
 def test_a_second_command_for_the_same_runs_is_refused_before_it_plans(tmp_path, monkeypatch):

@@ -21,7 +21,7 @@ from .plan import PlannedRun
 from .progress import Failure, Progress, log_file
 
 POLL_SECONDS = 0.5
-STOP_SECONDS = 60.0  # for a run to write its checkpoint after Ctrl-C
+STOP_SECONDS = 60.0  # for a run to end after Ctrl-C, if it is writing a checkpoint
 
 
 @dataclass(frozen=True)

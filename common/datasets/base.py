@@ -139,14 +139,16 @@ class DataSet:
 
     @cached_property
     def fingerprint(self) -> str:
-        """16 hex digits that change with the data: a hash of every sample's subset, file name, file size, person and
-        camera, and of the trials."""
+        """16 hex digits that change with the data: a hash of every sample's subset, file name, file size, person,
+        camera and modality, of the trials, and of synthetic images' mark."""
         digest = hashlib.sha256()
+        digest.update(json.dumps(synthetic_mark(self.folder), sort_keys=True).encode())
         for subset in self.subsets.values():
             for sample in subset.samples:
                 name = Path(os.path.relpath(sample.path, self.folder)).as_posix()
                 size = sample.path.stat().st_size
-                digest.update(f"{subset.name}|{name}|{size}|{sample.person}|{sample.camera}\n".encode())
+                about = f"{subset.name}|{name}|{size}|{sample.person}|{sample.camera}|{sample.modality}"
+                digest.update(f"{about}\n".encode())
         for search in self.searches:
             for trial in search.trials:
                 digest.update(f"{search.name}|{trial.tolist()}\n".encode())
@@ -165,7 +167,12 @@ class DataSet:
         }
 
 
+def synthetic_mark(folder: Path) -> dict:
+    """What the mark of a folder of synthetic images says; nothing for real ones."""
+    mark = folder / SYNTHETIC_MARK
+    return json.loads(mark.read_text()) if mark.is_file() else {}
+
+
 def data_kind(folder: Path) -> str:
     """`real`, or the size named in the folder's synthetic mark."""
-    mark = folder / SYNTHETIC_MARK
-    return json.loads(mark.read_text())["size"] if mark.is_file() else "real"
+    return synthetic_mark(folder).get("size", "real")

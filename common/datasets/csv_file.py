@@ -15,6 +15,7 @@ from common.datasets.base import DataSet, Sample, Subset, data_kind
 from common.datasets.list_files import refuse_missing
 from common.datasets.market_layout import single_query
 from common.errors import UserError
+from common.metrics import JUNK
 
 NAME = "csv"
 FOLDER_NAMES = ("csv",)
@@ -50,6 +51,8 @@ def read(folder: Path, name: str = NAME) -> DataSet:
             raise UserError(f"{path}, line {line}, column split: {row['split']!r} is none of {', '.join(SPLITS)}")
         if not _is_integer(row["camera"]):
             raise UserError(f"{path}, line {line}, column camera: {row['camera']!r} is not an integer")
+        if row["split"] == "train" and numbers[row["person"]] == JUNK:
+            raise UserError(f"{path}, line {line}, column person: {JUNK} is junk, which cannot be trained on")
         modality = row.get("modality") or "visible"
         sample = Sample(folder / row["path"], numbers[row["person"]], int(row["camera"]), modality)
         parts[row["split"]].append(sample)

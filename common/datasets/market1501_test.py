@@ -53,6 +53,14 @@ def test_fingerprint_changes_with_a_file(folder):
     assert market1501.read(folder).fingerprint != before
 
 
+def test_fingerprint_changes_with_the_mark_of_synthetic_images(folder):
+    real = market1501.read(folder).fingerprint
+    (folder / "synthetic.json").write_text('{"size": "demo", "generator_version": 1}')
+    first = market1501.read(folder).fingerprint
+    (folder / "synthetic.json").write_text('{"size": "demo", "generator_version": 2}')
+    assert len({real, first, market1501.read(folder).fingerprint}) == 3
+
+
 def test_a_file_name_without_identity_is_named(folder):
     (folder / "query" / "holiday.jpg").write_bytes(b"x")
     with pytest.raises(UserError, match=r"holiday\.jpg"):

@@ -105,6 +105,25 @@ def test_reranked_scores_are_those_of_reranked_distances(tmp_path):
     assert cosine == score_search(search, unit[:10], unit[10:], rerank=True)
 
 
+@pytest.mark.parametrize("rerank", [False, True])
+def test_a_search_is_scored_by_its_own_protocol(tmp_path, rerank):
+    rng = np.random.default_rng(1)
+    labels = [(int(person), int(camera)) for person, camera in rng.integers([1, 1], [6, 4], (40, 2))]
+    query, gallery = _subset(tmp_path, "query", labels[:10]), _subset(tmp_path, "gallery", labels[10:])
+    features = torch.from_numpy(rng.normal(size=(40, 5)) + np.array([[person] for person, _ in labels])).float()
+    distances = torch.cdist(features[:10], features[10:])
+    if rerank:
+        distances = k_reciprocal_distances(features[:10], features[10:])
+    columns = query.persons, gallery.persons, query.cameras, gallery.cameras
+    found = set()
+    for protocol in ("market1501", "sysu_mm01", "regdb"):
+        scores = score_search(Search("all", query, gallery, protocol), features[:10], features[10:], rerank=rerank)
+        expected = score_ranking(distances, *columns, protocol=protocol)
+        assert (scores["mAP"], scores["cmc"][1]) == pytest.approx((expected.mAP, expected.cmc[1])), protocol
+        found.add((round(scores["mAP"], 9), round(scores["cmc"][1], 9)))
+    assert len(found) == 3
+
+
 def test_multi_query_averages_a_persons_images_in_the_querys_camera(tmp_path):
     dataset = _dataset(tmp_path)
     features = torch.tensor([[1.0], [3.0], [5.0], [7.0], [100.0]])

@@ -81,7 +81,7 @@ def score_search(
     trials = search.trials or (np.arange(len(search.gallery)),)
     all_scores = []
     for chosen in trials:
-        gallery = gallery_features if len(chosen) == len(gallery_features) else gallery_features[chosen]
+        gallery = gallery_features[chosen] if search.trials else gallery_features
         labels = (
             search.query.persons,
             search.gallery.persons[chosen],

@@ -1,5 +1,5 @@
 """Re-ranking."""
 
-from .k_reciprocal import k_reciprocal_distances
+from .k_reciprocal import k_reciprocal_distances, k_reciprocal_from_distances
 
-__all__ = ["k_reciprocal_distances"]
+__all__ = ["k_reciprocal_distances", "k_reciprocal_from_distances"]

@@ -16,7 +16,7 @@ import torch
 from tqdm import tqdm
 
 from common.metrics.distances import exact_products
-from common.metrics.inputs import ScoringError, check_features
+from common.metrics.inputs import ScoringError, as_floats, check_features, refuse_non_finite
 
 from .neighbours import Neighbours, neighbours_of_features
 
@@ -56,6 +56,31 @@ def k_reciprocal_distances(
     with exact_products():
         nearest = neighbours_of_features(features, neighbours, BLOCK, between)
         return _rerank(nearest, pairs, between, k1, k2, lambda_value)
+
+
+def k_reciprocal_from_distances(
+    query_gallery, query_query, gallery_gallery, *, k1: int = 20, k2: int = 6, lambda_value: float = 0.3
+) -> np.ndarray:
+    """The same from ready squared Euclidean distances, (Q, G), (Q, Q) and (G, G) arrays or tensors of one device.
+
+    They are joined to (N, N), so memory grows with its square. ScoringError: shapes that do not fit, NaN, infinity.
+    """
+    given = {"query_gallery": query_gallery, "query_query": query_query, "gallery_gallery": gallery_gallery}
+    between, queries, gallery = (as_floats(values).float() for values in given.values())
+    shapes = tuple(tuple(values.shape) for values in (between, queries, gallery))
+    if between.ndim != 2 or shapes[1:] != ((len(between),) * 2, (between.shape[1],) * 2):
+        raise ScoringError(f"{', '.join(given)} must be (Q, G), (Q, Q) and (G, G), got shapes {shapes}")
+    k1, neighbours = _check_settings(k1, k2, lambda_value, *between.shape)
+    for name, values in zip(given, (between, queries, gallery), strict=True):
+        refuse_non_finite(values, name)
+    whole = torch.cat([torch.cat([queries, between], dim=1), torch.cat([between.T, gallery], dim=1)])
+    nearest = Neighbours(len(whole), neighbours, whole.dtype, whole.device)
+    nearest.add(slice(0, len(whole)), 0, whole)
+
+    def pairs(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        return whole[torch.from_numpy(rows).to(whole.device), torch.from_numpy(columns).to(whole.device)].cpu().numpy()
+
+    return _rerank(nearest, pairs, between.cpu().numpy().copy(), k1, k2, lambda_value)
 
 
 def _check_settings(k1: int, k2: int, lambda_value: float, num_query: int, num_gallery: int) -> tuple[int, int]:

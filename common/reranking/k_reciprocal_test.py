@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.metrics import ScoringError
-from common.reranking import k_reciprocal, k_reciprocal_distances
+from common.reranking import k_reciprocal, k_reciprocal_distances, k_reciprocal_from_distances
 
 
 def plain(query_gallery, query_query, gallery_gallery, k1, k2, lambda_value):
@@ -79,6 +79,11 @@ def test_equals_the_plain_reference(k1, k2, lambda_value, whole_numbers, monkeyp
         found = k_reciprocal_distances(query, gallery, **options)
         assert found.dtype == np.float32 and found.shape == expected.shape
         np.testing.assert_allclose(found, expected, atol=1e-5)
+        given = distances_of(query, gallery)
+        from_distances = k_reciprocal_from_distances(*given, **options)
+        assert from_distances.dtype == np.float32
+        np.testing.assert_allclose(from_distances, expected, atol=1e-5)
+        np.testing.assert_array_equal(given[0], squared_distances(query, gallery))  # left as they are
 
 
 def test_takes_tensors_and_half_precision():
@@ -138,3 +143,17 @@ def test_k1_larger_than_the_gallery_shrinks_with_a_warning():
 def test_bad_features_are_refused(query, gallery, options, message):
     with pytest.raises(ScoringError, match=message):
         k_reciprocal_distances(query, gallery, **({"k1": 1} | options))
+
+
+@pytest.mark.parametrize(
+    ("query_gallery", "query_query", "message"),
+    [
+        (np.ones((2, 3)), np.ones((3, 3)), r"got shapes \(\(2, 3\), \(3, 3\), \(3, 3\)\)"),
+        (np.ones(3), np.ones((2, 2)), "must be"),
+        (np.array([[1.0] * 3, [1.0, np.inf, 1.0]]), np.ones((2, 2)), "query_gallery: infinity in row 1"),
+        (np.ones((0, 3)), np.ones((0, 0)), "0 queries"),
+    ],
+)
+def test_bad_distances_are_refused(query_gallery, query_query, message):
+    with pytest.raises(ScoringError, match=message):
+        k_reciprocal_from_distances(query_gallery, query_query, np.ones((3, 3)), k1=1)

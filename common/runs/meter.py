@@ -87,6 +87,7 @@ class Meter:
         watched: values that are only logged.
         """
         run, history = self.run, self.run.history
+        distributed.share_buffers(*parts.values())
         means = {name: distributed.mean(total / self.num_steps, run.device) for name, total in self.sums.items()}
         entry = means | entry
         seconds = time.monotonic() - self.started

@@ -26,7 +26,7 @@ def training_command_line(paper: str, dataset: str = "market1501") -> argparse.A
     parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="change a setting")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--run-dir", type=Path, help="default: runs/<paper>/<dataset>-<kind>-<variant>-s<seed>")
-    parser.add_argument("--resume", action="store_true", help="resume after the last finished epoch, if there is one")
+    parser.add_argument("--resume", action="store_true", help="resume at the last checkpoint, if there is one")
     parser.add_argument("--force", action="store_true", help="train from scratch, replacing the run directory")
     return parser
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from common.datasets.base import DataSet
+from common.datasets.base import DataSet, synthetic_mark
 from common.errors import UserError
 from common.files import read_json, write_text
 from common.paths import runs_folder
@@ -29,6 +29,7 @@ class Data(Strict):
     fingerprint: str
     counts: dict[str, dict[str, int]]  # subset -> images, identities, cameras
     notes: tuple[str, ...] = ()
+    generator_version: int | None = None  # of synthetic images
 
     @classmethod
     def of(cls, dataset: DataSet) -> "Data":
@@ -38,6 +39,7 @@ class Data(Strict):
             fingerprint=dataset.fingerprint,
             counts=dataset.counts,
             notes=dataset.notes,
+            generator_version=synthetic_mark(dataset.folder).get("generator_version"),
         )
 
 

@@ -32,6 +32,7 @@ from .record import Data, Machine, Record, read_record, write_record
 from .settings import settings_dict, settings_hash
 from .source import source_hash
 
+MIXED_SOURCE = "mixed"  # in a record whose epochs were trained by more than one source: stale at once
 SHOWN = {"mAP": "mAP", "rank1": "Rank-1"}  # when a run ends
 
 
@@ -42,6 +43,7 @@ class History:
     log: list[dict] = field(default_factory=list)  # one entry per epoch
     train_seconds: float = 0.0
     trained_images: int = 0
+    mixed_source: bool = False  # the source changed while the run was interrupted
 
     def images_per_second(self) -> float | None:
         """Of training, without the first epoch of several, in which images are decoded and kernels chosen; epochs are
@@ -182,7 +184,7 @@ class Run:
         file = newest_checkpoint(self.directory)
         if file is None:
             return 0
-        # The source may have changed since; the record names the source that finished the run.
+        # The source may have changed since: a long run can go on, but no source has its result.
         identity = {key: value for key, value in self.identity().items() if key != "source_hash"}
         checkpoint = read_checkpoint(file, identity)
         if "scaler" in parts and checkpoint["precision"] != self.precision:
@@ -193,7 +195,8 @@ class Run:
             )
         for name, part in parts.items():
             part.load_state_dict(checkpoint[name])
-        self.history = History(checkpoint["log"], checkpoint["train_seconds"], checkpoint["trained_images"])
+        mixed = checkpoint["mixed_source"] or checkpoint["identity"]["source_hash"] != self._source_hash
+        self.history = History(checkpoint["log"], checkpoint["train_seconds"], checkpoint["trained_images"], mixed)
         return checkpoint["epoch"]
 
     def restore_trained(self, **parts: Any) -> int:
@@ -231,7 +234,7 @@ class Run:
             config=settings_dict(self.settings),
             config_hash=settings_hash(self.settings),
             unmodified_config=not self.overridden,
-            source_hash=self._source_hash,
+            source_hash=MIXED_SOURCE if self.history.mixed_source else self._source_hash,
             weights=self.weights,
             data=Data.of(self.dataset),
             model=model_size,

@@ -122,6 +122,17 @@ def test_an_interrupted_run_resumes_after_its_last_epoch_and_a_finished_one_is_k
     assert not (run.directory / "result.json").exists()
 
 
+def test_a_run_whose_source_changed_while_it_was_interrupted_is_stale(start, tmp_path):
+    train(start(), layer(), epochs=1)
+    (tmp_path / "my_paper" / "train.py").write_text("first = 2\n")
+    train(start("--resume"), layer(), epochs=2)  # interrupted once more, with the source of its second epoch
+    run = start("--resume")
+    train(run, layer(), epochs=3)
+    run.finish({"mAP": 0.5, "rank1": 0.6}, {"macs": 1})
+    assert json.loads((run.directory / "result.json").read_text())["source_hash"] == "mixed"
+    assert start().state() == "stale"
+
+
 @pytest.fixture
 def another_process():
     """another_process(file): a process that holds a lock file until it is killed."""
@@ -290,6 +301,18 @@ def test_epochs_of_a_resumed_run_have_the_same_seed(start):
     assert torch.equal(torch.rand(3), first)
     run.seed_epoch(6)
     assert not torch.equal(torch.rand(3), first)
+
+
+def test_a_steps_draws_depend_on_seed_epoch_and_step(start):
+    def draw(run, epoch, step):
+        return torch.rand(3, generator=run.batch_generator(epoch, step)).tolist()
+
+    run = start()
+    assert draw(run, 1, 0) == draw(start(), 1, 0)
+    found = [draw(run, 1, 0), draw(run, 1, 1), draw(run, 2, 0), draw(start("--seed", "1"), 1, 0)]
+    assert len({tuple(values) for values in found}) == 4
+    run.seed_epoch(1)
+    assert torch.rand(3).tolist() not in found
 
 
 def test_a_demo_uses_real_data_only_with_data_root_on_the_command_line(monkeypatch, tmp_path):

@@ -67,6 +67,15 @@ def test_batches_are_a_function_of_seed_and_epoch():
     assert epoch_of(1, 5) != epoch_of(2, 5)
 
 
+def test_an_identitys_groups_change_from_epoch_to_epoch():
+    sampler = IdentitySampler(np.repeat(np.arange(4), 8), 2, 4, seed=0)
+    together = [
+        any({0, 1} <= set(group) for batch in sampler.batches(epoch) for group in batch.reshape(-1, 4).tolist())
+        for epoch in range(20)
+    ]
+    assert 2 < sum(together) < 18  # 3 / 7 of the epochs are expected
+
+
 def test_labels_need_not_be_sorted():
     labels = np.array([7, 3, 7, 3, 9, 9, 7])
     for batch in IdentitySampler(labels, 3, 2, seed=0).batches(1):

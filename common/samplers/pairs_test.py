@@ -63,6 +63,17 @@ def test_negative_partners_are_uniform_over_the_other_identities():
         assert count == pytest.approx(total / 4, abs=4 * (total * 3 / 16) ** 0.5)  # 4 binomial deviations
 
 
+def test_every_admissible_image_is_a_positive_partner():
+    sampler = PairSampler(np.repeat(np.arange(5), 6), np.tile([0, 0, 0, 1, 1, 2], 5), 10, seed=0)
+    partners = {0: set(), 3: set()}
+    for epoch in range(60):
+        for batch in sampler.batches(epoch):
+            for first, second, same in zip(*(values.tolist() for values in batch), strict=True):
+                if same and first in partners:
+                    partners[first].add(second)
+    assert partners == {0: {3, 4, 5}, 3: {0, 1, 2, 5}}
+
+
 def test_pairs_are_a_function_of_seed_and_epoch():
     labels, cameras = images_of([5] * 10)
 
