@@ -195,7 +195,7 @@ class Run:
             )
         for name, part in parts.items():
             part.load_state_dict(checkpoint[name])
-        mixed = checkpoint["mixed_source"] or checkpoint["identity"]["source_hash"] != self._source_hash
+        mixed = checkpoint.get("mixed_source") or checkpoint["identity"]["source_hash"] != self._source_hash
         self.history = History(checkpoint["log"], checkpoint["train_seconds"], checkpoint["trained_images"], mixed)
         return checkpoint["epoch"]
 
