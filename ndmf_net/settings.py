@@ -35,6 +35,7 @@ class Settings:
 
     identity_weight: Rate
     triplet_weight: Rate
+    identity_reduction: Literal["mean", "sum"]
     label_smoothing: Share
     triplet_margin: Rate
     triplet_squared: bool
