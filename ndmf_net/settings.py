@@ -32,6 +32,7 @@ class Settings:
     dependency_gain: Annotated[float, Field(gt=0)]
     feature_size: Positive
     bnneck: bool
+    classifier: Literal["normal", "resnet"]
 
     identity_weight: Rate
     triplet_weight: Rate
