@@ -79,6 +79,15 @@ def test_parameters_after_three_steps_are_adams_by_hand(three_steps):
         torch.testing.assert_close(parameter.detach().double(), theta, rtol=0, atol=4e-7, msg=lambda m, n=name: n + m)
 
 
+def test_the_first_weights_are_those_of_the_seed(three_steps, monkeypatch):
+    run, model, steps, _ = three_steps
+    monkeypatch.setattr(model_module, "build_resnet", narrow_resnet)
+    run.seed_epoch(0)
+    expected = NDMFNet(run.dataset.train.num_identities, run.settings)
+    for (name, parameter), trained in zip(expected.named_parameters(), model.parameters(), strict=True):
+        assert torch.equal(parameter, steps[0].values[trained]), name
+
+
 def test_each_steps_gradient_is_that_of_eq_1_to_14(three_steps):
     """On the images that the network received, under the labels that are read from their pixels."""
     _, model, steps, received = three_steps
