@@ -127,7 +127,7 @@ def test_a_scope_of_their_own_runs_the_full_model_and_each_alternative_once():
     paper = load_spec("ndmf_net")
     rows = chosen_rows(paper, DOCUMENT, (), demo=True)
     labels = [row.run.label for row, _, _ in rows if row.fits("demo")]
-    assert labels[0] == "full" and len(set(labels)) == len(labels) == 15
+    assert labels[0] == "full" and len(set(labels)) == len(labels) == 17
     assert {dataset for _, dataset, _ in rows} == {"market1501"}
     assert rows == chosen_rows(paper, "headline", [DOCUMENT], demo=True)
     assert [document.id for document in chosen_documents(paper, DOCUMENT, ())] == [DOCUMENT]

@@ -1,5 +1,5 @@
-"""What the modules do: their gates, the deviation of f_D over images, and its share in f_F. Logged after each epoch, so
-that a module that has died is seen."""
+"""What the modules do: their gates, the deviation of f_D over images, and its shares in f_F. Logged after each epoch,
+so that a module that has died is seen."""
 
 import torch
 from torch import Tensor
@@ -43,7 +43,8 @@ def activity(model: NDMFNet, images: Tensor) -> dict[str, float]:
     `<gates>_mean`, `_spread` and `_saturated` as in `gate_statistics`; `f_B_deviation`, `f_D1_deviation`,
     `f_D3_deviation` as in `deviation_over_images`; `f_D1_weights`, `f_D3_weights`: the root mean square of the LSTM's
     weights, biases left out, which falls to 0 where weight decay wins; `f_D_share`: the part of f_D's term in the sum
-    of both terms' variances in f_F (eq. 10).
+    of both terms' variances in f_F (eq. 10); `f_D1_share`, `f_D3_share`: that of each NDEM's own term in the same sum
+    (they add up to `f_D_share` but for twice their covariance).
     """
     gates, dependencies, training = gates_of(model), dependencies_of(model), model.training
     watched = [*gates.values(), *dependencies.values(), "backbone.layer4"]
@@ -61,8 +62,10 @@ def activity(model: NDMFNet, images: Tensor) -> dict[str, float]:
         matrices = [p.detach().flatten() for p in model.get_submodule(module).lstm.parameters() if p.dim() == 2]
         values[f"{name}_weights"] = torch.cat(matrices).float().square().mean().sqrt().item()
     if dependencies:
-        f_D = sum(found[module].float() for module in dependencies.values())
-        from_B, from_D = model.fusion.weight.float().split([f_B.shape[1], f_D.shape[1]], dim=1)
-        variances = [probes.deviation_over_images(f @ weight.T) ** 2 for f, weight in ((f_B, from_B), (f_D, from_D))]
-        values["f_D_share"] = variances[1] / sum(variances)
+        outputs = {name: found[module].float() for name, module in dependencies.items()}
+        outputs["f_D"] = sum(outputs.values())
+        from_B, from_D = model.fusion.weight.float().tensor_split([f_B.shape[1]], dim=1)
+        of_B = probes.deviation_over_images(f_B @ from_B.T) ** 2
+        variances = {name: probes.deviation_over_images(f @ from_D.T) ** 2 for name, f in outputs.items()}
+        values |= {f"{name}_share": variance / (of_B + variances["f_D"]) for name, variance in variances.items()}
     return values

@@ -13,6 +13,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from common.datasets.base import Sample, Subset
 from common.runs import Run
+from common.samplers import IdentitySampler
 
 from . import train
 from .model import Output
@@ -29,7 +30,7 @@ def chart(index):
     return np.stack([60 + 2 * row, 60 + 4 * column, np.full_like(row, 3 + 3 * index)], axis=2).astype(np.uint8)
 
 
-def chart_run(folder, identities=IDENTITIES, **overrides):
+def chart_run(folder, identities=IDENTITIES, seed=0, **overrides):
     """A run in `folder` at the paper's settings, on small charts; image i is of identity i // IMAGES."""
     samples = []
     for i in range(identities * IMAGES):
@@ -39,7 +40,7 @@ def chart_run(folder, identities=IDENTITIES, **overrides):
     sizes |= {"precision": "fp32", "checkpoint_epochs": 80}
     settings = settings_of(demo=False, **sizes | overrides)
     dataset = SimpleNamespace(train=Subset("train", tuple(samples)), fingerprint="0" * 16)
-    return Run(train.__package__, dataset, "full", settings, 0, torch.device("cpu"), folder)
+    return Run(train.__package__, dataset, "full", settings, seed, torch.device("cpu"), folder)
 
 
 class MeanColour(nn.Module):
@@ -104,11 +105,9 @@ def expected_pixels(found):
     return expected
 
 
-@pytest.fixture(scope="module")
-def watched(tmp_path_factory):
+def watched_training(run):
     """The run, and of each step: the rates, what the network received and the labels of the loss."""
-    folder = tmp_path_factory.mktemp("charts")
-    run, rates, labels = chart_run(folder, num_epochs=80), [], []
+    rates, labels = [], []
     MeanColour.received = []
 
     def kept(output, batch, settings):
@@ -123,10 +122,15 @@ def watched(tmp_path_factory):
         patch.setattr(train, "NDMFNet", MeanColour)
         patch.setattr(train, "losses", kept)
         patch.setattr(train, "activity", lambda *_: {})  # MeanColour has no modules
-        patch.setenv("REID_DATA", str(folder))
+        patch.setenv("REID_DATA", str(run.directory))
         train.train(run)
     hook.remove()
     return SimpleNamespace(run=run, rates=rates, labels=labels, received=MeanColour.received)
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory):
+    return watched_training(chart_run(tmp_path_factory.mktemp("charts"), num_epochs=80))
 
 
 @pytest.fixture(scope="module")
@@ -193,3 +197,16 @@ def test_half_of_the_images_have_2_to_40_percent_erased(batches):
         loose = side <= 0.6 * whole
         thirds = np.histogram(start[loose] / (whole - side[loose]), bins=3, range=(0, 1))[0] / loose.sum()
         np.testing.assert_allclose(thirds, 1 / 3, atol=0.08)
+
+
+def test_each_step_has_its_own_batch_and_crops_by_the_seed_and_the_strengths_of_the_settings(tmp_path):
+    strengths = {"padding": 3, "flip_probability": 1.0, "erasing_probability": 1.0}
+    run = chart_run(tmp_path, 8, seed=5, num_epochs=2, identities_per_batch=4, **strengths)
+    steps = [[read_chart(image) for image in images] for _, images in watched_training(run).received]
+    sampler = IdentitySampler(np.arange(8 * IMAGES) // IMAGES, 4, IMAGES, seed=5)
+    expected = [batch.tolist() for epoch in (1, 2) for batch in sampler.batches(epoch)]
+    assert [[found.index for found in step] for step in steps] == expected and len(steps) == 4
+    assert len({tuple((found.top, found.left) for found in step) for step in steps}) == 4
+    changed = [found for step in steps for found in step]
+    assert {found.top for found in changed} == {found.left for found in changed} == set(range(-3, 4))
+    assert all(found.flipped and found.erased for found in changed)

@@ -22,8 +22,11 @@ class Batch(NamedTuple):
 
 
 def losses(output: Output, batch: Batch, settings: Settings) -> dict[str, Tensor]:
-    """Eq. 14 as `loss`, and its terms; triplets are mined in the global batch of all processes."""
+    """Eq. 14 as `loss`, and its terms; triplets are mined in the global batch of all processes, whose images
+    `identity_reduction: sum` adds up."""
     identity_loss = smoothed_cross_entropy(output.logits, batch.labels, smoothing=settings.label_smoothing)
+    if settings.identity_reduction == "sum":
+        identity_loss = identity_loss * (distributed.world_size() * len(batch.labels))  # processes take the mean of it
     triplet_loss = batch_hard_triplet(
         distributed.gather_with_gradient(output.feature.float()),
         distributed.gather(batch.labels),
@@ -38,7 +41,7 @@ def smoothed_cross_entropy(logits: Tensor, labels: Tensor, *, smoothing: float) 
     """Cross-entropy with the labels of eq. 12: 1 - eps on the true class, eps / (K - 1) on each other.
 
     Not torch.nn.CrossEntropyLoss(label_smoothing=eps), which gives eps / K to every class, the true one included.
-    The mean over images of the sum over classes; eq. 11 prints neither.
+    The mean over images of the sum over classes. Eq. 11 prints a sum over images, and none over classes.
 
     logits: (B, K); labels: (B,) in 0..K-1.
     """

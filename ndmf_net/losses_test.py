@@ -5,20 +5,21 @@ import math
 import pytest
 import torch
 
+from common import distributed
+
 from .losses import Batch, losses, smoothed_cross_entropy
 from .model import Output
 from .model_test import settings_of
 
 
-def plain_cross_entropy(logits, labels, eps=0.1):
-    """Eq. 11 with the labels of eq. 12, the mean over images."""
-    K, total = logits.shape[1], 0
+def plain_cross_entropies(logits, labels, eps=0.1):
+    """Eq. 11's terms with the labels of eq. 12, summed over classes, one for each image."""
+    K, terms = logits.shape[1], []
     for n, y in enumerate(labels.tolist()):
         p = torch.exp(logits[n]) / torch.exp(logits[n]).sum()
-        for k in range(K):
-            q = 1 - eps if k == y else eps / (K - 1)
-            total = total - q * torch.log(p[k])
-    return total / len(labels)
+        q = [1 - eps if k == y else eps / (K - 1) for k in range(K)]
+        terms.append(-sum(q[k] * torch.log(p[k]) for k in range(K)))
+    return torch.stack(terms)
 
 
 def plain_triplets(features, labels, margin=0.3, *, squared=False):
@@ -33,28 +34,58 @@ def plain_triplets(features, labels, margin=0.3, *, squared=False):
     return torch.stack(terms)
 
 
-def plain_losses(feature, logits, labels, *, squared=False):
-    """Eq. 14, alpha and beta as Sec. IV-A.3 prints them."""
-    identity, triplet = plain_cross_entropy(logits, labels), plain_triplets(feature, labels, squared=squared).mean()
-    return {"loss": 0.3 * identity + 0.7 * triplet, "identity_loss": identity, "triplet_loss": triplet}
+def plain_losses(feature, logits, labels, *, alpha=0.3, beta=0.7, eps=0.1, margin=0.3, squared=False, summed=False):
+    """Eq. 14, alpha and beta as Sec. IV-A.3 prints them; summed: over the images, as eq. 11 prints it."""
+    terms = plain_cross_entropies(logits, labels, eps)
+    identity = terms.sum() if summed else terms.mean()
+    triplet = plain_triplets(feature, labels, margin, squared=squared).mean()
+    return {"loss": alpha * identity + beta * triplet, "identity_loss": identity, "triplet_loss": triplet}
+
+
+OTHER = {"identity_weight": 0.6, "triplet_weight": 1.5, "label_smoothing": 0.25, "triplet_margin": 0.8}
 
 
 @pytest.mark.parametrize("demo", [False, True])
-@pytest.mark.parametrize("squared", [False, True])
-def test_losses_and_their_gradients_are_eq_11_to_14(squared, demo):
+@pytest.mark.parametrize(
+    ("settings", "equations"),
+    [
+        ({}, {}),
+        ({"triplet_squared": True}, {"squared": True}),
+        ({"identity_reduction": "sum"}, {"summed": True}),
+        (OTHER, {"alpha": 0.6, "beta": 1.5, "eps": 0.25, "margin": 0.8}),
+    ],
+)
+def test_losses_and_their_gradients_are_eq_11_to_14(settings, equations, demo):
     torch.manual_seed(0)
     labels = torch.tensor([4, 4, 1, 1, 1, 0, 0, 4])
     centres = 2 * torch.randn(5, 6)
     feature = (centres[labels] + 0.7 * torch.randn(8, 6)).requires_grad_()
     logits = (3 * torch.randn(8, 5)).requires_grad_()
-    found = losses(Output(feature, logits), Batch(labels), settings_of(demo=demo, triplet_squared=squared))
-    expected = plain_losses(feature, logits, labels, squared=squared)
+    found = losses(Output(feature, logits), Batch(labels), settings_of(demo=demo, **settings))
+    expected = plain_losses(feature, logits, labels, **equations)
     assert list(found) == list(expected)
     assert [term.item() for term in found.values()] == pytest.approx([t.item() for t in expected.values()], rel=1e-5)
     slopes = [torch.autograd.grad(terms["loss"], (feature, logits)) for terms in (found, expected)]
     torch.testing.assert_close(*slopes, rtol=1e-4, atol=1e-6)
-    active = plain_triplets(feature, labels, squared=squared) > 0
+    active = plain_triplets(feature, labels, squared=equations.get("squared", False)) > 0
     assert active.any() and not active.all()
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_two_processes_have_the_losses_of_their_common_batch(reduction, monkeypatch):
+    """Each has half of it; the mean over processes is what is minimised."""
+    torch.manual_seed(0)
+    labels = torch.tensor([4, 4, 1, 1, 1, 0, 0, 4])
+    feature, logits, settings = torch.randn(8, 6), torch.randn(8, 5), settings_of(identity_reduction=reduction)
+    monkeypatch.setattr(distributed, "world_size", lambda: 2)
+    monkeypatch.setattr(distributed, "gather_with_gradient", lambda own: feature)
+    monkeypatch.setattr(distributed, "gather", lambda own: labels)
+    halves = slice(0, 4), slice(4, 8)
+    found = [losses(Output(feature[half], logits[half]), Batch(labels[half]), settings) for half in halves]
+    for name, expected in plain_losses(feature, logits, labels, summed=reduction == "sum").items():
+        assert sum(terms[name].item() for terms in found) / 2 == pytest.approx(expected.item(), rel=1e-5)
+        if name == "triplet_loss":  # mined in the batch of both
+            assert found[0][name] == found[1][name]
 
 
 def test_the_triplet_distance_is_plain_unless_chosen():

@@ -58,8 +58,9 @@ class NDMFNet(nn.Module):
             self.fusion = nn.Linear(channels4 + settings.dependency_size, settings.feature_size, bias=False)  # eq. 10
             self.feature_size = settings.feature_size
         self.neck = batch_norm_neck(self.feature_size) if settings.bnneck else nn.Identity()
-        self.classifier = nn.Linear(self.feature_size, num_identities, bias=False)
-        nn.init.normal_(self.classifier.weight, std=0.001)  # ASSUMED: not stated; uniform predictions at the start
+        self.classifier = nn.Linear(self.feature_size, num_identities, bias=settings.classifier == "resnet")
+        if settings.classifier == "normal":
+            nn.init.normal_(self.classifier.weight, std=0.001)  # as Luo et al.: uniform predictions at the start
 
     def forward(self, images: Tensor) -> Output:
         x1, x3, x4 = self.feature_maps(images)

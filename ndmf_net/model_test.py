@@ -9,12 +9,21 @@ import pytest
 import torch
 
 from common.errors import UserError
+from common.files import read_yaml
 from common.runs.settings import load_settings
 
 from .model import NDMFNet, NeighboringPartDependency, PartLevelChannelAttention, SpatialAttention
 from .settings import Settings
 
-ROWS = ["baseline", "pcam", "sam", "ndem", "full"]
+WITHOUT = {  # what the rows of Table 5, and `pham`, leave out of the full model
+    "baseline": {"pcam": False, "sam": False, "ndem": False},
+    "pcam": {"sam": False, "ndem": False},
+    "sam": {"pcam": False, "ndem": False},
+    "ndem": {"pcam": False, "sam": False},
+    "pham": {"ndem": False},
+    "full": {},
+}
+ROWS = list(WITHOUT)
 
 
 def settings_of(variant="full", *, demo=True, **overrides):
@@ -153,19 +162,29 @@ def test_shapes_and_unit_length_of_the_test_feature(variant):
     assert model.feature_map(torch.randn(1, 3, 128, 64)).shape == (1, 512, 8, 4)
 
 
-def test_table_5s_rows_have_the_modules_they_name():
-    def modules(variant):
-        with torch.device("meta"):
-            model = NDMFNet(3, settings_of(variant, pretrained="none"))
-        found = {type(module).__name__ for module in model.modules()}
-        names = {"PartLevelChannelAttention", "SpatialAttention", "NeighboringPartDependency"}
-        return found & names
+@pytest.mark.parametrize("variant", ROWS)
+def test_rows_have_the_modules_they_name_and_differ_in_nothing_else(variant):
+    with torch.device("meta"):
+        model = NDMFNet(3, settings_of(variant, pretrained="none"))
+    found = {type(module) for module in model.modules()}
+    names = {"pcam": PartLevelChannelAttention, "sam": SpatialAttention, "ndem": NeighboringPartDependency}
+    assert {name for name, module in names.items() if module not in found} == set(WITHOUT[variant])
+    for demo in (False, True):
+        full, row = (vars(settings_of(name, demo=demo)) for name in ("full", variant))
+        assert {name: value for name, value in row.items() if value != full[name]} == WITHOUT[variant]
 
-    assert modules("baseline") == set()
-    assert modules("pcam") == {"PartLevelChannelAttention"}
-    assert modules("sam") == {"SpatialAttention"}
-    assert modules("ndem") == {"NeighboringPartDependency"}
-    assert len(modules("full")) == 3
+
+def test_every_variant_is_tested():
+    assert set(read_yaml(Path(__file__).parent / "config.yaml")["variants"]) == set(ROWS)
+
+
+def test_pcam_and_fusion_start_as_linear_layers_do():
+    """Uniform within 1 / sqrt(inputs)."""
+    torch.manual_seed(0)
+    model = NDMFNet(3, settings_of(pretrained="none"))
+    for weight in (model.attention1.pcam.weight, model.attention3.pcam.weight, model.fusion.weight):
+        bound = weight.shape[-1] ** -0.5
+        assert 0.98 * bound < weight.abs().max() <= bound and abs(weight.std() / bound - 3**-0.5) < 0.02
 
 
 def test_later_stages_read_the_attended_maps():
@@ -215,11 +234,14 @@ PAPER = {  # what the text prints
 }  # fmt: skip
 READINGS = {  # where it is silent, the README's table
     "flip_probability": 0.5, "erasing_probability": 0.5, "part_features": "flatten", "lstm_hidden_size": 64,
-    "dependency_size": 512, "feature_size": 2048, "bnneck": False, "label_smoothing": 0.1, "triplet_margin": 0.3,
+    "lstm_directions": 2, "dependency_size": 512, "dependency_gain": 8.0, "dependency_decay": "coupled",
+    "feature_size": 2048, "bnneck": False, "identity_reduction": "mean", "label_smoothing": 0.1, "triplet_margin": 0.3,
     "triplet_squared": False,
 }  # fmt: skip
-DEMO = {"height", "width", "padding", "backbone", "pretrained", "feature_size"}  # a smaller network on smaller images,
-DEMO |= {"identities_per_batch", "num_epochs", "warmup_epochs", "decay_epochs"}  # in smaller batches, for fewer epochs
+DEMO = {  # a smaller network on smaller images, in smaller batches, for fewer epochs
+    "height": 128, "width": 64, "padding": 5, "backbone": "resnet18", "pretrained": "synthetic", "feature_size": 512,
+    "identities_per_batch": 8, "num_epochs": 8, "warmup_epochs": 1, "decay_epochs": [4, 7],
+}  # fmt: skip
 
 
 def test_settings_are_the_papers_and_the_readmes():
@@ -228,4 +250,4 @@ def test_settings_are_the_papers_and_the_readmes():
 
 def test_the_demo_keeps_head_losses_optimiser_rates_and_augmentation():
     paper, demo = vars(settings_of(demo=False)), vars(settings_of())
-    assert {name for name in paper if paper[name] != demo[name]} == DEMO
+    assert {name: value for name, value in demo.items() if value != paper[name]} == DEMO

@@ -1,4 +1,4 @@
-"""The whole network, in each row of Table 5, against eq. 1 to 10 written out plainly with its own weights."""
+"""The whole network, in each variant, against eq. 1 to 10 written out plainly with its own weights."""
 
 from types import SimpleNamespace
 
@@ -14,7 +14,7 @@ from . import model as model_module
 from .model import NDMFNet
 from .model_test import ROWS, settings_of
 
-PCAM, SAM, NDEM = ("pcam", "full"), ("sam", "full"), ("ndem", "full")  # the rows with each module
+PCAM, SAM, NDEM = ("pcam", "pham", "full"), ("sam", "pham", "full"), ("ndem", "full")  # the rows with each module
 # 64x32 images; 3 parts of layer1's 16 rows and of layer3's 4, which it does not divide.
 SMALL = {"height": 64, "width": 32, "num_parts": 3, "lstm_hidden_size": 4, "dependency_size": 5, "feature_size": 7}
 
@@ -113,7 +113,8 @@ def plain_network(model, images, variant, *, N, bnneck, training):
         f_D = plain_ndem(model.dependency1, x1, N) + plain_ndem(model.dependency3, x3, N)  # eq. 9
         f = torch.cat([f, f_D], dim=1) @ model.fusion.weight.T  # eq. 10
     compared = plain_neck(model.neck, f, training=training) if bnneck else f
-    return f, compared, compared @ model.classifier.weight.T
+    logits = compared @ model.classifier.weight.T
+    return f, compared, logits if model.classifier.bias is None else logits + model.classifier.bias
 
 
 @pytest.fixture
@@ -142,9 +143,9 @@ def gradients_of(model, outputs):
 
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("bnneck", [False, True])
-@pytest.mark.parametrize("variant", ROWS)
-def test_feature_and_logits_and_their_gradients_are_eq_1_to_10(network, variant, bnneck, training):
-    model = network(variant, bnneck=bnneck).train(training)
+@pytest.mark.parametrize(("variant", "classifier"), [*((row, "normal") for row in ROWS), ("full", "resnet")])
+def test_feature_and_logits_and_their_gradients_are_eq_1_to_10(network, variant, classifier, bnneck, training):
+    model = network(variant, bnneck=bnneck, classifier=classifier).train(training)
     images = torch.randn(5, 3, 64, 32, dtype=torch.float64)
     found = model(images)
     feature, _, logits = plain_network(model, images, variant, N=3, bnneck=bnneck, training=training)
@@ -182,6 +183,15 @@ def test_the_backbone_starts_from_the_weights_that_the_setting_names():
 
 
 def test_predictions_start_near_uniform(network):
-    model = network("full")
+    model = network("full", classifier="normal")
     assert 0.0005 < model.classifier.weight.std() < 0.0015
     assert model.classifier.bias is None and model.fusion.bias is None
+
+
+@pytest.mark.parametrize("bnneck", [False, True])
+def test_the_classifier_can_be_resnets_own_fc(network, bnneck):
+    """torchvision's: weights and bias uniform within 1 / sqrt(inputs)."""
+    classifier = network("full", classifier="resnet", bnneck=bnneck).classifier
+    weight, bias = classifier.weight.abs().max().item(), classifier.bias.abs().max().item()
+    bound = SMALL["feature_size"] ** -0.5
+    assert 0.9 * bound < weight <= bound and 0.5 * bound < bias <= bound

@@ -32,9 +32,11 @@ class Settings:
     dependency_gain: Annotated[float, Field(gt=0)]
     feature_size: Positive
     bnneck: bool
+    classifier: Literal["normal", "resnet"]
 
     identity_weight: Rate
     triplet_weight: Rate
+    identity_reduction: Literal["mean", "sum"]
     label_smoothing: Share
     triplet_margin: Rate
     triplet_squared: bool

@@ -79,6 +79,15 @@ def test_parameters_after_three_steps_are_adams_by_hand(three_steps):
         torch.testing.assert_close(parameter.detach().double(), theta, rtol=0, atol=4e-7, msg=lambda m, n=name: n + m)
 
 
+def test_the_first_weights_are_those_of_the_seed(three_steps, monkeypatch):
+    run, model, steps, _ = three_steps
+    monkeypatch.setattr(model_module, "build_resnet", narrow_resnet)
+    run.seed_epoch(0)
+    expected = NDMFNet(run.dataset.train.num_identities, run.settings)
+    for (name, parameter), trained in zip(expected.named_parameters(), model.parameters(), strict=True):
+        assert torch.equal(parameter, steps[0].values[trained]), name
+
+
 def test_each_steps_gradient_is_that_of_eq_1_to_14(three_steps):
     """On the images that the network received, under the labels that are read from their pixels."""
     _, model, steps, received = three_steps
@@ -161,10 +170,14 @@ def decayed(root, variant, *, bnneck=False, seed=1, **overrides):
     return {name for name, weight in trained.items() if not weight.grad.norm() > 5e-4 * weight.norm()}
 
 
-@pytest.mark.parametrize(("variant", "bnneck"), [*((variant, False) for variant in ROWS[:-1]), ("full", True)])
-def test_the_loss_drives_every_parameter_outside_ndem_harder_than_weight_decay(root, variant, bnneck):
-    neck = {"neck.weight"} if bnneck else set()  # starts at 1, behind a classifier that starts near zero
-    assert {name for name in decayed(root, variant, bnneck=bnneck) if not name.startswith("dependency")} == neck
+@pytest.mark.parametrize(
+    ("variant", "bnneck", "classifier"),
+    [*((variant, False, "normal") for variant in ROWS[:-1]), ("full", True, "normal"), ("full", True, "resnet")],
+)
+def test_the_loss_drives_every_parameter_outside_ndem_harder_than_weight_decay(root, variant, bnneck, classifier):
+    found = decayed(root, variant, bnneck=bnneck, classifier=classifier)
+    neck = {"neck.weight"} if bnneck and classifier == "normal" else set()  # at 1, before a classifier near zero
+    assert {name for name in found if not name.startswith("dependency")} == neck
 
 
 def test_with_the_gain_the_loss_drives_the_ndem_harder_than_weight_decay_does(root):

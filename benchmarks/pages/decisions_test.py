@@ -116,6 +116,6 @@ def test_the_page_the_index_and_the_terminal_have_them(make_record, page, tmp_pa
     text = render_page(page(records), title="T", introduction=[])
     assert "## What each decision matters" in text and "market1501-demo-full+part_features=pool" in text
     demo = next(source for source in committed_sources(records, today) if source.kind == "demo")
-    assert coverage(DECISIONS, demo, tmp_path) == "2 of 15"
+    assert coverage(DECISIONS, demo, tmp_path) == "2 of 17"
     here = Page(SPEC, local_sources([], records, today), tmp_path, {})
     assert re.search(r"What NDEM reads \(phi of eq\. 8\): each part, averaged +.* 66\.0", summary(here))
