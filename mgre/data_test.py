@@ -1,4 +1,4 @@
-"""Joints of the training images, occlusion, and the search for lambda^F."""
+"""Joints of the images, their scores whole and occluded, the search for lambda^F, and what location_check compares."""
 
 import json
 from pathlib import Path
@@ -7,22 +7,29 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from torch import nn
+from torch.nn import functional
 
-from common import augment
+from common import augment, evaluation
 from common.datasets import open_dataset
-from common.datasets.poses import pose_file
+from common.datasets.poses import pose_file, read_joints
 from common.datasets.synthetic import make_dataset
 from common.errors import UserError
 from common.images import ImageStore
 from common.runs.settings import load_settings
 
-from . import choose_weights
+from . import choose_weights, location_check
+from . import model as model_module
+from .activity_test import plain_iou
 from .choose_weights import climb
 from .data import SearchImages
 from .evaluate import load_run
-from .scores import search_features
+from .model_test import settings_of
+from .network_test import SMALL, narrow_resnet
+from .scores import score, search_features
 from .settings import Settings
 from .train import augmented, main
+from .train_test import mean_boxes_of, plain_targets, table_1s_boxes
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +68,21 @@ def test_no_file_of_poses_names_the_command_and_the_variants_that_need_none(data
     for variant in ("baseline", "single_grained_regions"):
         main([*arguments, "--variant", variant])
         assert "mAP" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("subset", ["query", "gallery"])
+def test_without_poses_of_the_test_images_boxes_from_poses_fail_before_the_training(dataset, subset, tmp_path, capsys):
+    content = json.loads(pose_file(dataset).read_text())
+    names = {sample.path.relative_to(dataset.folder).as_posix() for sample in getattr(dataset, subset).samples}
+    content["images"] = [image for image in content["images"] if image["file_name"] not in names]
+    pose_file(dataset).write_text(json.dumps(content))
+    run = tmp_path / "run"
+    words = ["--demo", "--data-root", str(dataset.folder.parent), "--device", "cpu", "--run-dir", str(run)]
+    with pytest.raises(SystemExit):
+        main([*words, "--variant", "without_jo"])
+    message = capsys.readouterr().err
+    assert f"no pose of any image in '{getattr(dataset, subset).name}'" in message and "--variant baseline" in message
+    assert not run.exists()
 
 
 def test_image_and_joints_are_flipped_together():
@@ -104,6 +126,62 @@ def test_queries_and_gallery_are_occluded_and_otherwise_shown_as_they_are(datase
         pixels = ImageStore(subset, 64, 32, cache=False).gather(np.arange(len(subset)))
         torch.testing.assert_close(whole[:, 0].cpu(), pixels.float().mean((2, 3)))
         assert 0.2 < (erased != whole).any(2).float().mean() < 0.8
+
+
+def plain_boxes(dataset, subset):
+    """(N, 7, 4): eq. 3's boxes of an image's joints, Table 1's where a region has none; and which have joints."""
+    joints, known = read_joints(dataset, subset), []
+    boxes = []
+    for own in joints:
+        found = plain_targets(own, False)
+        known.append([box is not None for box in found])
+        boxes.append([box or prior for box, prior in zip(found, table_1s_boxes(), strict=True)])
+    return torch.tensor(boxes), np.array(known)
+
+
+def test_each_image_of_a_batch_has_its_own_boxes(dataset):
+    boxes, _ = plain_boxes(dataset, dataset.gallery)
+    assert len({tuple(own.flatten().tolist()) for own in boxes}) > len(boxes) / 2
+    images = SearchImages(ImageStore(dataset.gallery, 64, 32), boxes=boxes)
+    assert torch.equal(images.gather(np.array([5, 2, 7]))[1], boxes[[5, 2, 7]])
+    settings = settings_of("without_jo", height=64, width=32, cache=False)
+    run, search = SimpleNamespace(settings=settings, dataset=dataset), dataset.searches[0]
+    found = search_features(lambda _, given: given, run, search)
+    for subset, features in zip((search.query, search.gallery), found, strict=True):
+        torch.testing.assert_close(features.cpu(), plain_boxes(dataset, subset)[0])
+
+
+def test_what_is_scored_is_the_search_whole_and_occluded_and_with_each_weight_of_each_stage(dataset):
+    settings = settings_of(height=64, width=32, cache=False, occlusion_probability=0.8)
+    run, search = SimpleNamespace(settings=settings, dataset=dataset), dataset.searches[0]
+
+    def embed(images, boxes):
+        """In the place of four stages' features: the mean colour of each quarter, from top to bottom."""
+        assert boxes is None
+        return functional.normalize(images.float().unflatten(2, (4, -1)).mean((3, 4)).transpose(1, 2) - 110, dim=2)
+
+    def plain_scores(weights, probability=0.0):
+        parts = search_features(embed, run, search, occlusion_probability=probability)
+        features = [torch.cat([w * part[:, i] for i, w in enumerate(weights)], dim=1) for part in parts]
+        return evaluation.score_search(search, *features)
+
+    own = [0.35, 0.5, 0.7, 0.8]
+    model = SimpleNamespace(feature_weights=own, feature_stages=[1, 2, 3, 4])
+    scores = score(model, embed, run)
+    assert {name: scores[name] for name in plain_scores(own)} == pytest.approx(plain_scores(own))
+    assert scores["occluded"] == pytest.approx(plain_scores(own, 0.8))
+    assert scores["decline"]["mAP"] == pytest.approx(scores["occluded"]["mAP"] - scores["mAP"])
+    assert scores["decline"]["mAP"] < -0.01
+    of_weights = set()
+    for stage in (1, 2, 3, 4):
+        for name, weight in (("0_1", 0.1), ("0_9", 0.9)):
+            weights = own.copy()
+            weights[stage - 1] = weight
+            expected = plain_scores(weights)
+            found = scores["stage_weight"][f"stage{stage}"][name]
+            assert found == pytest.approx({"mAP": expected["mAP"], "rank1": expected["rank1"]}), (stage, name)
+            of_weights.add(expected["mAP"])
+    assert len(of_weights) > 6  # stages and weights differ
 
 
 def test_weights_are_chosen_on_the_identities_held_out(dataset, tmp_path, capsys):
@@ -167,3 +245,49 @@ def test_weights_climb_to_the_best_of_the_grid():
 
     weights, value = climb(score, [1.0, 1.0, 0.1, 0.1])
     assert weights == pytest.approx(best, abs=0.051) and value == pytest.approx(0, abs=0.01)
+
+
+# ------------------------------------------------------------------ location_check
+
+
+class Locator(nn.Module):
+    """In the place of a network: boxes that depend on the image."""
+
+    box_stages = (1, 2, 3)
+
+    def locate(self, images):
+        shift = images.mean((1, 2, 3))[:, None, None]
+        boxes = torch.tensor(table_1s_boxes()) + 0.1 * shift
+        return {1: boxes[:, :4], 2: boxes[:, 4:6], 3: boxes[:, 6:]}
+
+
+def test_location_check_compares_with_the_joints_of_all_queries(dataset):
+    settings = settings_of(height=64, width=32, cache=False)
+    program = SimpleNamespace(dataset=dataset, device=torch.device("cpu"))
+    found = location_check.mean_overlaps(Locator(), program, settings)
+    true, known = plain_boxes(dataset, dataset.query)
+    pixels = ImageStore(dataset.query, 64, 32, cache=False).gather(np.arange(len(dataset.query)))
+    predicted = torch.cat(list(Locator().locate(augment.normalise(pixels)).values()), dim=1)
+    mean = torch.tensor(mean_boxes_of(read_joints(dataset, dataset.train)))
+    compared = {"prior": torch.tensor(table_1s_boxes()).expand_as(true), "mean": mean.expand_as(true)}
+    compared["predicted"] = predicted
+    for name, boxes in compared.items():
+        for region in range(7):
+            values = [
+                plain_iou(boxes[i, region].tolist(), true[i, region].tolist())
+                for i in range(len(true))
+                if known[i, region]
+            ]
+            assert found[name][region] == pytest.approx(np.mean(values), abs=1e-4), (name, region)
+
+
+@pytest.mark.parametrize("start", ["mean", "table1"])
+def test_location_check_starts_where_the_training_does(dataset, monkeypatch, start):
+    monkeypatch.setattr(model_module, "build_resnet", narrow_resnet)
+    program = SimpleNamespace(
+        dataset=dataset, device=torch.device("cpu"), arguments=SimpleNamespace(epochs=0, seed=0), autocast=None
+    )
+    model = location_check.trained_to_locate(program, settings_of(location_start=start, cache=False, **SMALL))
+    boxes = torch.cat(list(model.eval().locate(torch.randn(1, 3, 64, 32)).values()), dim=1)[0]
+    expected = table_1s_boxes() if start == "table1" else mean_boxes_of(read_joints(dataset, dataset.train))
+    torch.testing.assert_close(boxes, torch.tensor(expected), rtol=0, atol=1e-4)

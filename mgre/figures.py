@@ -12,6 +12,7 @@ from common.datasets.poses import read_joints
 from common.evaluation.carried import carried_figure
 from common.evaluation.figures import random_images
 from common.images import ImageStore
+from common.runs import Run
 
 from .activation import activation_maps
 from .activity import carriers_of, predicted_boxes, region_overlaps
@@ -24,20 +25,21 @@ COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7")  # of a stage's regions, 
 
 @torch.inference_mode()
 def regions(runs: dict[str, evaluation.LoadedRun], file: Path) -> dict:
-    """Predicted regions of identities never trained on: Table 1's, where training begins, beside those of each stage.
+    """The regions of each stage on images of identities never trained on: where the boxes start, and as predicted.
 
     `boxes`: (n, 7, 4) in parts of the image; `mean_iou`: of each region, over all query images, see `query_overlaps`.
     """
     (loaded,) = runs.values()
     run = loaded.run
     shown = random_images(run, run.dataset.query)
-    priors = prior_boxes().expand(len(shown.pixels), -1, -1)
+    mean = _training_mean(run)
+    start = (mean if loaded.model.starts_at_mean else prior_boxes()).expand(len(shown.pixels), -1, -1)
     predicted = _all_boxes(loaded, shown.pixels)
     own = [range(len(REGIONS))[positions_of(stage)] for stage in (1, 2, 3)]
-    columns = [(boxes, positions) for boxes in (priors, predicted) for positions in own]
+    columns = [(boxes, positions) for boxes in (start, predicted) for positions in own]
     _box_sheet(shown.pixels, columns).quantize(128).save(file, optimize=True)
 
-    overlaps = query_overlaps(loaded)
+    overlaps = query_overlaps(loaded, mean)
     names = [region.name for region in REGIONS]
     rows = [[name, *(f"{values[place]:.3f}" for values in overlaps.values())] for place, name in enumerate(names)]
     rows.append(["mean", *(f"{sum(values) / len(values):.3f}" for values in overlaps.values())])
@@ -47,24 +49,28 @@ def regions(runs: dict[str, evaluation.LoadedRun], file: Path) -> dict:
         "boxes": np.round(predicted.numpy().astype(float), 3).tolist(),
         "mean_iou": {name: np.round(values, 3).tolist() for name, values in overlaps.items()},
         "table": {
-            "headers": ["Region", "mean IoU before training", "of the mean boxes", "after training"],
+            "headers": ["Region", "mean IoU of Table 1's boxes", "of the mean boxes", "after training"],
             "rows": rows,
         },
     }
 
 
-def query_overlaps(loaded: evaluation.LoadedRun) -> dict[str, list[float]]:
-    """Mean IoU of each region with the boxes around the joints, over the query images: `before` training (Table 1's
-    boxes), of the training images' `mean` boxes and `after` training."""
+def _training_mean(run: Run) -> Tensor:
+    """The training images' mean boxes, (7, 4)."""
+    subset, _ = run.dataset.hold_out(run.settings.validation_identities)
+    return mean_boxes(*target_boxes(read_joints(run.dataset, subset), margins_of(run.settings)))
+
+
+def query_overlaps(loaded: evaluation.LoadedRun, mean: Tensor) -> dict[str, list[float]]:
+    """Mean IoU of each region with the boxes around the joints, over the query images: of Table 1's boxes (`table1`),
+    of the training images' `mean` boxes (7, 4) and `after` training."""
     run, settings = loaded.run, loaded.run.settings
-    subset, _ = run.dataset.hold_out(settings.validation_identities)
-    mean = mean_boxes(*target_boxes(read_joints(run.dataset, subset), margins_of(settings)))
     query = run.dataset.query
     true, known = target_boxes(read_joints(run.dataset, query), margins_of(settings))
     store = ImageStore(query, settings.height, settings.width, cache=settings.cache)
     parts = np.array_split(np.arange(len(query)), -(-len(query) // 64))
     after = torch.cat([_all_boxes(loaded, store.gather(part)) for part in parts])
-    compared = {"before": prior_boxes().expand_as(true), "mean": mean.expand_as(true), "after": after}
+    compared = {"table1": prior_boxes().expand_as(true), "mean": mean.expand_as(true), "after": after}
     return {name: region_overlaps(boxes, true, known) for name, boxes in compared.items()}
 
 

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from common.datasets import open_dataset
+from common.datasets.poses import read_joints
 from common.datasets.synthetic import make_dataset
 from common.runs import Program, Run
 from common.runs.settings import load_settings
@@ -17,6 +18,7 @@ from .activation import activation_maps, channel_weights, paste
 from .evaluate import network_of
 from .model import Embedding
 from .settings import Settings
+from .train_test import mean_boxes_of
 
 
 @pytest.mark.parametrize("out_features", [5, None])
@@ -53,28 +55,32 @@ def test_paste_fills_the_box_and_nothing_else():
 
 @pytest.fixture
 def untrained(tmp_path, monkeypatch):
-    """untrained(variant): a network as it is before training, on the tiny data set."""
+    """untrained(variant, ...): a network as it is before training, on the tiny data set."""
     monkeypatch.setenv("REID_DATA", str(tmp_path / "data"))
     make_dataset(tmp_path / "market1501", like="market1501", size="tiny")
     dataset = open_dataset("market1501", tmp_path)
 
-    def make(variant):
+    def make(variant, **overrides):
         folder = Path(__file__).parent
-        settings = load_settings(Settings, folder, dataset="market1501", demo=True, variant=variant, overrides={})
+        settings = load_settings(
+            Settings, folder, dataset="market1501", demo=True, variant=variant, overrides=overrides
+        )
         torch.manual_seed(0)
         run = Run("paper", dataset, variant, settings, 0, torch.device("cpu"), tmp_path / "run")
-        return network_of(run).ready()
+        loaded = network_of(run).ready()
+        loaded.model.start_at(torch.tensor(mean_boxes_of(read_joints(dataset, dataset.train))))
+        return loaded
 
     return make
 
 
 def test_figures_are_small_and_their_data_are_returned(untrained, tmp_path):
     data = figures.regions({"MGRe": untrained("full")}, tmp_path / "regions.png")
-    assert data["mean_iou"]["before"] == data["mean_iou"]["after"]  # the untrained network predicts Table 1's boxes
     assert len(data["boxes"]) == len(data["images"]) == 6
     assert [row[0] for row in data["table"]["rows"]] == [*data["regions"], "mean"]
-    after = data["mean_iou"]["after"]
-    assert data["table"]["rows"][-1][-1] == f"{np.mean(after):.3f}" and data["mean_iou"]["mean"] != after
+    assert data["table"]["headers"][1:] == ["mean IoU of Table 1's boxes", "of the mean boxes", "after training"]
+    of = data["mean_iou"]
+    assert data["table"]["rows"][-1][1:] == [f"{np.mean(of[name]):.3f}" for name in ("table1", "mean", "after")]
     data = figures.fig4({"MGRe": untrained("full"), "base model": untrained("baseline")}, tmp_path / "fig4.png")
     assert list(data["cover"]) == ["stage 1", "stage 2", "stage 3", "stage 4", "fused", "base model"]
     assert [row[0] for row in data["table"]["rows"]] == list(data["cover"])
@@ -82,6 +88,16 @@ def test_figures_are_small_and_their_data_are_returned(untrained, tmp_path):
         assert (tmp_path / name).stat().st_size < 300_000
         with Image.open(tmp_path / name) as sheet:
             assert sheet.width > 500
+
+
+@pytest.mark.parametrize(("start", "boxes", "others"), [("mean", "mean", "table1"), ("table1", "table1", "mean")])
+def test_boxes_before_training_are_where_the_network_starts(untrained, tmp_path, start, boxes, others):
+    network = untrained("full", location_start=start, pretrained="none")
+    of = figures.regions({"MGRe": network}, tmp_path / "regions.png")["mean_iou"]
+    assert of["after"] == pytest.approx(of[boxes], abs=2e-3) and of["after"] != pytest.approx(of[others], abs=0.02)
+    with Image.open(tmp_path / "regions.png") as sheet:
+        before, after = np.split(np.array(sheet.convert("RGB"))[20:], 2, axis=1)  # below the titles
+    assert (before != after).any(2).mean() < 0.01  # nothing is trained yet; frames may round to the next pixel
 
 
 def test_latency_is_a_ratio_to_resnet101_in_the_same_run(untrained, tmp_path, monkeypatch):

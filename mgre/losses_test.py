@@ -15,7 +15,12 @@ LABELS = torch.tensor([0, 0, 1, 1, 2, 2])
 # Each stage's regions among the seven, and its map's height and width at 128x64.
 POSITIONS = {1: [0, 1, 2, 3], 2: [4, 5], 3: [6]}
 CELLS = {1: (32, 16), 2: (16, 8), 3: (8, 4)}  # H and W of the demo's maps
-UNITS = {"cells": CELLS, "image": dict.fromkeys(CELLS, (1, 1))}
+UNITS = {"cells": CELLS, "image": dict.fromkeys(CELLS, (1, 1)), "cells of stage 4": dict.fromkeys(CELLS, (8, 4))}
+UNIT_SETTINGS = {
+    "cells": {},
+    "image": {"location_units": "image"},
+    "cells of stage 4": {"single_grained_features": True},  # whose map all modules read
+}
 
 
 def settings_of(**overrides):
@@ -85,11 +90,11 @@ def test_location_loss_is_eq_3_with_unknown_boxes_left_out():
 
 
 @pytest.mark.parametrize("stages", [(1, 2, 3, 4), (2, 4), (4,)])
-@pytest.mark.parametrize("units", ["image", "cells"])
+@pytest.mark.parametrize("units", ["image", "cells", "cells of stage 4"])
 @pytest.mark.parametrize(("lam", "location"), [(0.5, 1.0), (0.3, 2.0)])
 def test_losses_and_gradients_are_eq_9_of_eq_3_and_7_and_8(stages, units, lam, location):
     torch.manual_seed(0)
-    settings = settings_of(stage_loss_weight=lam, location_loss_weight=location, location_units=units)
+    settings = settings_of(stage_loss_weight=lam, location_loss_weight=location, **UNIT_SETTINGS[units])
     features = {stage: torch.randn(6, 5, requires_grad=True) for stage in stages}
     logits = {stage: torch.randn(6, 3, requires_grad=True) for stage in stages}
     boxes = {stage: torch.rand(6, len(POSITIONS[stage]), 4, requires_grad=True) for stage in stages if stage != 4}

@@ -1,5 +1,6 @@
 """The network in every row of Tables 4, 5 and 7: gradients, test feature, compute; settings and learning rate."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -148,6 +149,52 @@ def test_learning_rate_warms_up_and_steps_down():
     }
     for epochs_done, rate in expected.items():
         assert learning_rate(epochs_done, settings) == pytest.approx(rate)
+
+
+def test_rows_differ_from_the_full_model_in_nothing_else():
+    one_score, no_scores = {"feature_weight_scores": False}, {"feature_weight_scores": False, "occluded_scores": False}
+    expected = {
+        "full": {},
+        "baseline": {"stages": []} | one_score,
+        "stage1": {"stages": [1]} | no_scores,
+        "stage2": {"stages": [2]} | no_scores,
+        "stage3": {"stages": [3]} | no_scores,
+        "stages23": {"stages": [2, 3]} | no_scores,
+        "single_grained_features": {"single_grained_features": True} | no_scores,
+        "single_grained_regions": {"whole_image_stages": [1, 2, 3]} | no_scores,
+        "whole_image_stage3": {"whole_image_stages": [3]} | no_scores,
+        "baseline_jo": {"location_only": True} | no_scores,
+        "without_jo": {"pose_boxes": True} | no_scores,
+        "boxes_detached": {"box_gradient": "detached"} | no_scores,
+        "boxes_fixed": {"fixed_boxes": True} | no_scores,
+    }
+    assert list(expected) == list(ROWS)
+    for demo in (False, True):
+        full = asdict(settings_of(demo=demo))
+        assert full["stages"] == [1, 2, 3] and full["occluded_scores"] and full["feature_weight_scores"]
+        for variant, changes in expected.items():
+            of = asdict(settings_of(variant, demo=demo))
+            assert {name: value for name, value in of.items() if value != full[name]} == changes, variant
+
+
+def test_what_the_demo_changes():
+    paper, demo = (asdict(settings_of(demo=demo)) for demo in (False, True))
+    assert {name: value for name, value in demo.items() if value != paper[name]} == {
+        "height": 128,
+        "width": 64,
+        "backbone": "resnet18",
+        "pretrained": "synthetic",
+        "location_channels": 64,
+        "location_start": "mean",
+        "box_gradient": "clipped",
+        "box_gradient_factor": 0.3,
+        "feature_size": 128,
+        "identities_per_batch": 8,
+        "num_epochs": 6,
+        "warmup_epochs": 1,
+        "decay_epochs": [3, 4, 5],
+    }
+    assert (paper["location_start"], paper["box_gradient"]) == ("table1", "full")
 
 
 def test_settings_that_exclude_each_other_are_refused():

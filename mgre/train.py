@@ -48,8 +48,11 @@ def prepared(images: Tensor) -> Tensor:
 
 
 def training_joints(run: Run, subset: Subset) -> Tensor:
-    """(N, 17, 3), as `read_joints` gives them. UserError, naming variants that need none: no usable file of poses."""
+    """(N, 17, 3), as `read_joints` gives them. UserError, naming variants that need none: no usable file of poses, or
+    none of the test images for a network whose boxes come from it."""
     try:
+        for searched in (run.dataset.query, run.dataset.gallery) if run.settings.pose_boxes else ():
+            read_joints(run.dataset, searched)
         return read_joints(run.dataset, subset)
     except UserError as error:
         raise UserError(
@@ -176,7 +179,7 @@ def embedder(model: MGRe, run: Run) -> Callable[[Tensor], Tensor]:
 def main(argv: list[str] | None = None) -> None:
     run = open_run(__package__, Settings, argv)
     settings = run.settings
-    # Before the run takes its directory: there may be too few identities, or no file of poses.
+    # Before the run takes its directory: there may be too few identities, or no poses.
     subset, _ = run.dataset.hold_out(settings.validation_identities)
     joints = training_joints(run, subset) if settings.needs_poses else None
     run.begin()

@@ -20,10 +20,12 @@ from common.runs import Run
 
 from . import model as model_module
 from . import train
+from .activity import Watched, location_activity, predicted_boxes
+from .evaluate import network_of
 from .losses_test import plain_losses
 from .model import MGRe, Output
 from .model_test import settings_of
-from .network_test import SMALL, narrow_resnet, plain_network
+from .network_test import SMALL, TABLE_1, narrow_resnet, plain_network
 
 HEIGHT, WIDTH = 64, 32
 CELLS = {1: (16, 8), 2: (8, 4), 3: (4, 2)}  # H and W of its maps
@@ -41,6 +43,18 @@ JOINTS = [  # of the seven regions
     LEGS,
     COCO_JOINTS,
 ]
+SIDES = {1: (64, 32), 2: (32, 16), 3: (16, 8)}  # height and width of the maps that Table 1's N and M refer to
+
+
+def table_1s_boxes():
+    """[7 lists of 4]"""
+    found = []
+    for stage, rows in TABLE_1.items():
+        height, width = SIDES[stage]
+        for C_x, C_y, N, M in rows:
+            x, y = M / width / 2, N / height / 2
+            found.append([C_x - x, C_y - y, C_x + x, C_y + y])
+    return found
 
 
 def chart(index):
@@ -49,7 +63,7 @@ def chart(index):
     return np.stack([60 + 2 * row, 60 + 4 * column, np.full_like(row, 3 + 3 * index)], axis=2).astype(np.uint8)
 
 
-def chart_run(folder, identities=IDENTITIES, variant="full", **overrides):
+def chart_run(folder, identities=IDENTITIES, variant="full", seed=0, **overrides):
     """A run in `folder` at the paper's settings, on small charts; image i is of identity i // IMAGES."""
     samples = []
     for i in range(identities * IMAGES):
@@ -59,7 +73,7 @@ def chart_run(folder, identities=IDENTITIES, variant="full", **overrides):
     settings = settings_of(variant, demo=False, **SMALL | sizes | overrides)
     subset = Subset("train", tuple(samples))
     dataset = SimpleNamespace(train=subset, fingerprint="0" * 16, hold_out=lambda count: (subset, None))
-    return Run(train.__package__, dataset, variant, settings, 0, torch.device("cpu"), folder)
+    return Run(train.__package__, dataset, variant, settings, seed, torch.device("cpu"), folder)
 
 
 def joints_of(count):
@@ -83,6 +97,12 @@ def plain_targets(joints, flipped):
         xs, ys = zip(*points, strict=True) if points else ((), ())
         found.append([min(xs) - 0.05, min(ys) - 0.05, max(xs) + 0.05, max(ys) + 0.05] if points else None)
     return found
+
+
+def mean_boxes_of(joints):
+    """[7 lists of 4], each over the images in which the region has joints."""
+    boxes_of = [plain_targets(own, False) for own in joints]
+    return [np.mean([boxes[r] for boxes in boxes_of if boxes[r]], axis=0).tolist() for r in range(7)]
 
 
 class Augmented(NamedTuple):
@@ -120,10 +140,12 @@ class MeanColour(nn.Module):
     """Stands in for the network and keeps what it receives."""
 
     received: list  # (training, images), one entry a batch
+    start: torch.Tensor  # its weights before training
 
     def __init__(self, num_identities, settings):
         super().__init__()
         self.linear, self.box_stages = nn.Linear(3, num_identities), []
+        MeanColour.start = self.linear.weight.detach().clone()
 
     def start_at(self, boxes):
         pass
@@ -140,7 +162,8 @@ def watched(tmp_path_factory):
     folder = tmp_path_factory.mktemp("charts")
     schedule = {"num_epochs": 60, "warmup_epochs": 5, "decay_epochs": [30, 37, 45, 52]}
     run, rates, batches, joints = chart_run(folder, **schedule), [], [], joints_of(IDENTITIES * IMAGES)
-    MeanColour.received, losses = [], train.losses
+    MeanColour.received = received = []
+    losses = train.losses
 
     def kept(output, batch, settings):
         batches.append(batch)
@@ -155,8 +178,8 @@ def watched(tmp_path_factory):
         patch.setenv("REID_DATA", str(folder))
         train.train(run, run.dataset.train, joints)
     hook.remove()
-    charts = [[read_chart(image) for image in images] for _, images in MeanColour.received[::2]]
-    return SimpleNamespace(run=run, rates=rates, batches=batches[::2], charts=charts, joints=joints)
+    charts = [[read_chart(image) for image in images] for _, images in received[::2]]
+    return SimpleNamespace(run=run, rates=rates, received=received, batches=batches[::2], charts=charts, joints=joints)
 
 
 def test_rates_warm_up_from_a_hundredth_and_fall_to_three_tenths_four_times(watched):
@@ -167,8 +190,8 @@ def test_rates_warm_up_from_a_hundredth_and_fall_to_three_tenths_four_times(watc
 
 
 def test_batches_are_16_identities_with_4_images_each_under_their_own_labels(watched):
-    assert all(training and len(images) == 64 for training, images in MeanColour.received)
-    assert len(MeanColour.received) == 60 and train.images_per_epoch(watched.run) == 64
+    assert all(training and len(images) == 64 for training, images in watched.received)
+    assert len(watched.received) == 60 and train.images_per_epoch(watched.run) == 64
     for charts, batch in zip(watched.charts, watched.batches, strict=True):
         images = [found.index for found in charts]
         assert [index // IMAGES for index in images] == batch.labels.tolist()
@@ -203,6 +226,31 @@ def test_half_of_the_images_have_2_to_40_percent_erased(watched):
     assert np.mean(share[tall]) == pytest.approx(0.21, abs=0.02)
 
 
+def drawn(folder, seed):
+    """(order of the images, which are flipped, which rectangles are erased) in two epochs of two steps, and the
+    weights at the start."""
+    folder.mkdir()
+    run = chart_run(folder, 8, "baseline", seed, num_epochs=2, warmup_epochs=1, decay_epochs=[], identities_per_batch=4)
+    MeanColour.received = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "MGRe", MeanColour)
+        patch.setenv("REID_DATA", str(folder))
+        torch.manual_seed(len(folder.name))  # whatever was drawn before
+        train.train(run, run.dataset.train, None)
+    charts = [[read_chart(image) for image in images] for _, images in MeanColour.received]
+    return [list(zip(*batch, strict=True)) for batch in charts], MeanColour.start
+
+
+def test_steps_and_seeds_differ_and_the_same_seed_repeats_them(tmp_path):
+    (steps, start), (again, same_start), (others, other_start) = (
+        drawn(tmp_path / name, seed) for name, seed in (("once", 0), ("again", 0), ("other", 1))
+    )
+    assert len(steps) == 4 and steps == again and torch.equal(start, same_start)
+    assert not torch.equal(start, other_start)
+    for part in range(3):  # order, flips, rectangles
+        assert len({step[part] for step in (*steps, *others)}) == 8
+
+
 def test_without_joints_there_are_no_targets(tmp_path, monkeypatch):
     run = chart_run(tmp_path, 4, variant="baseline", num_epochs=1, identities_per_batch=4)
     monkeypatch.setattr(model_module, "build_resnet", narrow_resnet)
@@ -232,21 +280,29 @@ def with_boxes_of_its_own(num_identities, settings):
     return model
 
 
+def watched_two(run, mean):
+    images = torch.from_numpy(np.stack([chart(2), chart(6)]).transpose(0, 3, 1, 2))
+    boxes_of = [[box or [0, 0, 0, 0] for box in plain_targets(joints_of(20)[index], False)] for index in (2, 6)]
+    true = torch.tensor(boxes_of)
+    return Watched(images, true, (true != 0).any(2), mean)
+
+
 def trained_three_steps(folder, variant="full", build=with_boxes_of_its_own, **overrides):
-    """A run of three epochs of one step, its trained network, the steps, and the images that the network received."""
+    """A run of three epochs of one step, its trained network, the steps, and what the network received: images, and
+    boxes or None. The people watched are two of those trained on."""
     schedule = {"num_epochs": 3, "warmup_epochs": 1, "decay_epochs": [2]}
     run = chart_run(folder, 5, variant, identities_per_batch=4, **schedule, **overrides)
     steps, received = [], []
     hooks = [
         register_optimizer_step_pre_hook(lambda optimiser, *_: steps.append(Step(optimiser))),
         register_module_forward_pre_hook(
-            lambda module, inputs: received.append(inputs[0]) if isinstance(module, MGRe) and module.training else None
+            lambda module, inputs: received.append(inputs) if isinstance(module, MGRe) and module.training else None
         ),
     ]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(model_module, "build_resnet", narrow_resnet)
         patch.setattr(train, "MGRe", build)
-        patch.setattr(train, "watched_people", lambda *_: None)
+        patch.setattr(train, "watched_people", watched_two)
         patch.setenv("REID_DATA", str(folder))
         model = train.train(run, run.dataset.train, joints_of(20))
     for hook in hooks:
@@ -278,13 +334,13 @@ def test_parameters_after_three_steps_are_adams_by_hand(three_steps, tmp_path, d
         torch.testing.assert_close(parameter.detach().double(), theta, rtol=0, atol=4e-7, msg=lambda m, n=name: n + m)
 
 
-@pytest.mark.parametrize("variant", ["full", "boxes_detached", "baseline_jo"])
+@pytest.mark.parametrize("variant", ["full", "boxes_detached", "baseline_jo", "without_jo"])
 def test_each_steps_gradient_is_that_of_eq_1_to_9(three_steps, tmp_path, variant):
     """On the images that the network received, under the labels and with the joints of what their pixels show: the
     joint optimisation of location and re-ID, or its controls."""
     _, model, steps, received = three_steps if variant == "full" else trained_three_steps(tmp_path, variant)
     plain, joints, medians = copy.deepcopy(model).double().train(), joints_of(20), []
-    for step, images in zip(steps, received, strict=True):
+    for step, (images, given) in zip(steps, received, strict=True):
         with torch.no_grad():
             for parameter, trained in zip(plain.parameters(), model.parameters(), strict=True):
                 parameter.copy_(step.values.get(trained, trained))
@@ -293,7 +349,13 @@ def test_each_steps_gradient_is_that_of_eq_1_to_9(three_steps, tmp_path, variant
         boxes_of = [plain_targets(joints[found.index], found.flipped) for found in charts]
         known = torch.tensor([[box is not None for box in boxes] for boxes in boxes_of])
         targets = torch.tensor([[box or [0, 0, 0, 0] for box in boxes] for boxes in boxes_of])
-        features, _, logits, boxes = plain_network(plain, images.double(), variant)
+        if variant == "without_jo":  # mirrored with the image; Table 1's where a region has no joints
+            priors = table_1s_boxes()
+            expected = torch.tensor(
+                [[box or prior for box, prior in zip(own, priors, strict=True)] for own in boxes_of]
+            )
+            torch.testing.assert_close(given, expected)
+        features, _, logits, boxes = plain_network(plain, images.double(), variant, given)
         loss = plain_losses(features, logits, boxes, labels, targets, known, cells=CELLS)["loss"]
         gradients = torch.autograd.grad(loss, [p for p in plain.parameters() if p.requires_grad])
         trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
@@ -303,6 +365,17 @@ def test_each_steps_gradient_is_that_of_eq_1_to_9(three_steps, tmp_path, variant
             assert errors[-1] < 0.3, name  # in float32 another maximum, or another hard example, may be the largest
         medians.append(np.median(errors))
     assert sorted(medians)[1] < 1e-2, medians
+
+
+def test_the_log_has_the_overlaps_of_the_people_watched_at_the_end_of_each_epoch(three_steps):
+    run, model, _, _ = three_steps
+    entries = run.history.log
+    assert len({entry["iou"] for entry in entries}) == 3
+    watched = watched_two(run, torch.tensor(mean_boxes_of(joints_of(20))))
+    pixels = watched.images.double().numpy().transpose(0, 2, 3, 1) / 255
+    images = torch.from_numpy(((pixels - MEAN) / STD).transpose(0, 3, 1, 2)).float()
+    expected = location_activity(predicted_boxes(model, images), watched, run.settings)
+    assert {name: entries[-1][name] for name in expected} == pytest.approx(expected, rel=1e-3)
 
 
 def test_the_log_has_each_stages_identity_loss_and_the_pull_at_the_boxes(three_steps):
@@ -315,22 +388,22 @@ def test_the_log_has_each_stages_identity_loss_and_the_pull_at_the_boxes(three_s
         json.dumps(entry, allow_nan=False)
 
 
-def test_fixed_boxes_and_the_mean_start_are_the_training_images_mean_boxes(tmp_path):
-    joints = joints_of(20)
-    boxes_of = [plain_targets(own, False) for own in joints]
-    means = [np.mean([boxes[region] for boxes in boxes_of if boxes[region]], axis=0) for region in range(7)]
-    mean = torch.from_numpy(np.stack(means)).float()
+def test_fixed_boxes_and_the_mean_start_are_the_training_images_mean_boxes(tmp_path, monkeypatch):
+    """Also in the network that a checkpoint gives back."""
+    mean = torch.tensor(mean_boxes_of(joints_of(20)))
     for folder, variant, overrides in (
         ("fixed", "boxes_fixed", {}),
         ("start", "full", {"location_start": "mean", "learning_rate": 0.0}),
     ):
         (tmp_path / folder).mkdir()
-        _, model, _, received = trained_three_steps(tmp_path / folder, variant, MGRe, **overrides)
-        if variant == "boxes_fixed":
-            torch.testing.assert_close(model.fixed_boxes, mean, rtol=0, atol=1e-5)
-            continue
-        located = torch.cat(list(model.eval().locate(received[0]).values()), dim=1)
-        torch.testing.assert_close(located, mean.expand_as(located), rtol=0, atol=1e-4)
+        run, model, _, received = trained_three_steps(tmp_path / folder, variant, MGRe, **overrides)
+        monkeypatch.setattr(model_module, "build_resnet", narrow_resnet)
+        for loaded in (model, network_of(run).restored().model):
+            if variant == "boxes_fixed":
+                torch.testing.assert_close(loaded.fixed_boxes, mean, rtol=0, atol=1e-5)
+                continue
+            located = torch.cat(list(loaded.eval().locate(received[0][0]).values()), dim=1)
+            torch.testing.assert_close(located, mean.expand_as(located), rtol=0, atol=1e-4)
 
 
 def test_a_test_feature_is_of_the_normalised_image(three_steps):
