@@ -89,6 +89,17 @@ def test_the_map_of_normalised_self_attention_has_a_scale_of_its_own_above_the_b
     assert small < 0.1  # the variance of SA, 1e-4 of that at a scale of 1, is below 1e-5
 
 
+def test_normalising_self_attention_cancels_eq_4s_bias_alone():
+    torch.manual_seed(0)
+    module = MutualAttention(8, settings_of(attention_bias=True)).double()
+    f1, f2 = torch.randn(2, 16, 8, 4, 2, dtype=torch.float64).relu()
+    before = module.mutual_map(f1, f2)
+    for kind, cancelled in (("self", True), ("channel", False), ("mutual", False)):
+        with torch.no_grad():
+            getattr(module, f"{kind}_convolution").bias += torch.arange(1.0, 9.0)
+        assert torch.allclose(module.mutual_map(f1, f2), before) == cancelled, kind
+
+
 def test_running_statistics_take_a_tenth_of_each_batch():
     torch.manual_seed(0)
     f1, f2 = torch.randn(2, 6, 4, 3, 2).relu()

@@ -164,6 +164,8 @@ def test_the_verifiers_scores_are_shares_of_the_pairs(run_of, variant, monkeypat
         model.verifier[-1].bias[0] -= (logits[:, 0] - logits[:, 1]).median() - 1e-3  # half of the pairs are `same`
         said = torch.cat([model.same_probability(first[part], second[part]) for part in parts]) > 0.5
     assert 30 < said.sum() < 40
+    judged = []
+    monkeypatch.setattr(verification, "correct", lambda said, same: judged.append(said) or correct(said, same))
     scores = verification_scores(model, run, mean)
     expected = (said.numpy() == pairs.same).mean()
     assert scores["accuracy"] == pytest.approx(expected) and scores["num_pairs"] == len(pairs.same) == 70
@@ -176,14 +178,15 @@ def test_the_verifiers_scores_are_shares_of_the_pairs(run_of, variant, monkeypat
             with model.attended_statistics:
                 maps4 = model.backbone.layer4(torch.cat([f * MA3 + f for f in maps3.chunk(2)]))
             MA4 = model.attention4.mutual_map(*maps4.chunk(2))
-            everyone = np.ones((70, 70), bool)
-            for way, whose in {"frozen": everyone, "label_mean": pairs.same[:, None] == pairs.same}.items():
+            means = {"label_mean": pairs.same[:, None] == pairs.same, "frozen": np.ones((70, 70), bool)}
+            for number, (way, whose) in enumerate(means.items()):
                 mean3, mean4 = (torch.stack([MA[own].mean(0) for own in whose]).repeat(2, 1, 1, 1) for MA in (MA3, MA4))
                 with model.attended_statistics:
                     maps4 = model.backbone.layer4(maps3 * mean3 + maps3)
                     features = model.embedding((maps4 * mean4 + maps4).mean((2, 3)))
-                found = model.verifier((features[:70] - features[70:]) ** 2).softmax(1)[:, 0] > 0.5
-                assert scores[way] == pytest.approx((found.numpy() == pairs.same).mean()), way
+                found = model.verifier((features[:70] - features[70:]) ** 2).softmax(1)[:, 0]
+                torch.testing.assert_close(torch.cat(judged[number - 4 :: 2]), found, rtol=1e-4, atol=1e-5, msg=way)
+                assert scores[way] == pytest.approx(((found > 0.5).numpy() == pairs.same).mean()), way
 
 
 def test_verify_images_uses_the_mean_image_and_gives_the_probability(run_of):
