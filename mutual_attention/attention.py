@@ -1,8 +1,9 @@
 """Mutual attention (eq. 1-8): the maps of two images, reweighted by what is active in both.
 
 As printed, nothing bounds the attention MA, and it is of the fourth degree in the activations. What may be read between
-the lines is chosen by settings: a normalisation (NORMALISATIONS), a temperature and a sigmoid in front of eq. 7-8, and
-the gain of Kaiming's initialisation. `activation: none` with the others at their defaults is eq. 1-8 as printed.
+the lines is chosen by settings: a normalisation (`normalisations`) of SA in front of eq. 5 or of MA behind eq. 6, a
+temperature and a sigmoid in front of eq. 7-8, and the gain of Kaiming's initialisation. `normalisation: none` with
+`activation: none`, a temperature of 1 and no biases is eq. 1-8 as printed.
 
 Shapes: B pairs, C channels, H x W of a feature map.
 """
@@ -55,8 +56,8 @@ class MutualAttention(nn.Module):
     def forward(self, f1: Tensor, f2: Tensor) -> tuple[Tensor, Tensor]:
         """F1 and F2 of eq. 7-8: two (B, C, H, W)."""
         MA = self.mutual_map(f1, f2)
-        if self.pairing == "shuffled":  # of the pair before it, as likely of the other label: pairs are in random order
-            MA = MA.roll(1, 0)
+        if self.pairing == "shuffled":  # as likely of the other label, also where the positive half comes first
+            MA = MA.roll(max(1, len(MA) // 4), 0)
         return f1 * MA + f1, f2 * MA + f2
 
 

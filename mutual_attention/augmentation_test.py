@@ -38,7 +38,7 @@ def pixels_of(index):
     return (chart(index) + speckles * [0, 0, 1]).astype(np.uint8)
 
 
-def chart_run(folder, identities=IDENTITIES, **overrides):
+def chart_run(folder, identities=IDENTITIES, seed=0, **overrides):
     """A run in `folder` at the paper's settings, on small charts; image i is of identity i // IMAGES."""
     samples = []
     for i in range(identities * IMAGES):
@@ -49,13 +49,14 @@ def chart_run(folder, identities=IDENTITIES, **overrides):
     settings = settings_of(overrides.pop("variant", "full"), demo=False, **sizes | overrides)
     train_set, empty = Subset("train", tuple(samples)), Subset("query", ())
     dataset = SimpleNamespace(train=train_set, query=empty, gallery=empty, fingerprint="0" * 16)
-    return Run(train.__package__, dataset, "full", settings, 0, torch.device("cpu"), folder)
+    return Run(train.__package__, dataset, "full", settings, seed, torch.device("cpu"), folder)
 
 
 class MeanColour(nn.Module):
     """Stands in for the network and keeps what it receives."""
 
     received: list  # (training, first images, second images), one entry a step
+    seeds: list  # torch's, from which dropout draws, one entry a step
 
     def __init__(self, num_identities, settings):
         super().__init__()
@@ -66,6 +67,7 @@ class MeanColour(nn.Module):
     def forward(self, first, second):
         if first.device.type == "cpu":
             MeanColour.received.append((self.training, first.clone(), second.clone()))
+            MeanColour.seeds.append(torch.initial_seed())
         colours = [images.mean((2, 3)) for images in (first, second)]
         return Output(self.linear(torch.cat(colours)), self.pair(colours[0] - colours[1]))
 
@@ -116,10 +118,10 @@ def expected_pixels(found, mean):
 
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory):
-    """The run, and of each step: the rates, what the network received and the batch of the losses."""
+    """The run, and of each step: the rates, what the network received, torch's seed and the batch of the losses."""
     folder = tmp_path_factory.mktemp("charts")
     run, rates, batches = chart_run(folder), [], []
-    MeanColour.received = []
+    MeanColour.received, MeanColour.seeds = [], []
 
     def kept(output, batch, settings):
         batches.append(batch)
@@ -136,7 +138,8 @@ def watched(tmp_path_factory):
         patch.setenv("REID_DATA", str(folder))
         train.train(run)
     hook.remove()
-    return SimpleNamespace(run=run, rates=rates, batches=batches, received=MeanColour.received)
+    seen = {"received": MeanColour.received, "seeds": MeanColour.seeds}
+    return SimpleNamespace(run=run, rates=rates, batches=batches, **seen)
 
 
 @pytest.fixture(scope="module")
@@ -178,9 +181,21 @@ def test_batches_are_32_pairs_half_of_one_identity_under_their_own_labels(watche
 def test_each_image_is_an_anchor_once_an_epoch(watched, mean_chart):
     for epoch in (0, 41):
         steps = watched.received[2 * epoch : 2 * epoch + 2]
-        anchors = [read_chart(image, mean_chart).index for _, first, _ in steps for image in first]
-        assert set(anchors) == set(range(IDENTITIES * IMAGES)) and len(anchors) == 64
+        anchors = [[read_chart(image, mean_chart) for image in first] for _, first, _ in steps]
+        assert {image.index for half in anchors for image in half} == set(range(IDENTITIES * IMAGES))
+        assert [len(half) for half in anchors] == [32, 32]
+        flips, erased = ([[image[part] for image in half] for half in anchors] for part in (1, 2))
+        assert flips[0] != flips[1] and erased[0] != erased[1]  # each step of an epoch has its own
     assert len({tuple(batch.identities.tolist()) for batch in watched.batches}) == 120
+
+
+def test_dropout_of_an_epoch_is_drawn_from_the_runs_seed_and_the_epoch(watched):
+    """So that a resumed epoch is bitwise identical."""
+    expected = []
+    for epoch in range(1, 61):
+        watched.run.seed_epoch(epoch)
+        expected += 2 * [torch.initial_seed()]
+    assert watched.seeds == expected and len(set(expected)) == 60
 
 
 def test_half_of_the_images_are_mirrored_each_for_itself(images):

@@ -1,4 +1,5 @@
-"""Fig. 4's maps: less the mean map, of the verification path, each image beside another one of its person."""
+"""Fig. 4's maps: less the mean map, of the verification path, each image beside another one of its person. Fig. 5's
+distances."""
 
 import numpy as np
 import pytest
@@ -7,8 +8,9 @@ from PIL import Image
 
 from common.evaluation.loaded_run import LoadedRun
 
-from .figures import energy_maps, fig4, other_image, share_of_same_peak, stretched
+from .figures import energy_maps, fig4, fig5, other_image, share_of_same_peak, stretched
 from .mean_image import mean_image_of, prepared
+from .train import embedder
 from .verification_test import data, run_of  # noqa: F401
 
 
@@ -42,6 +44,22 @@ def test_figure_4_subtracts_each_networks_mean_map(run_of, tmp_path):  # noqa: F
     assert after == pytest.approx(peaks.max() / len(query)) and before >= after
     assert len(found["table"]["headers"]) == len(found["table"]["rows"][0])
     assert (tmp_path / "fig4.png").stat().st_size < 300_000
+
+
+def test_figure_5_has_the_euclidean_distances_of_the_tested_descriptors(run_of, tmp_path):  # noqa: F811
+    run, model, _ = run_of()
+    mean = mean_image_of(run)
+    found = fig5({"Ours": LoadedRun(run, model, embedder(model, run, mean))}, tmp_path / "fig5.png")["queries"]
+    (search,), features = run.dataset.searches, {}
+    for subset in (search.query, search.gallery):
+        images = torch.from_numpy(np.stack([pixels(subset, index) for index in range(len(subset))]))
+        with torch.no_grad():
+            vectors = model.embed(prepared(images, mean)).double().numpy()
+        features |= {sample.path.name: vector for sample, vector in zip(subset.samples, vectors, strict=True)}
+    assert len(found) == 6
+    for entry in found:
+        expected = [((features[entry["name"]] - features[name]) ** 2).sum() ** 0.5 for name in entry["ranked"]]
+        assert entry["distance"] == pytest.approx(expected, abs=2e-3) and expected[-1] > 0.1
 
 
 def pixels(subset, index):

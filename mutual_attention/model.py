@@ -45,6 +45,7 @@ class MutualAttentionNet(nn.Module):
         _, _, channels3, channels4 = self.backbone.channels
         E = settings.descriptor_size
         self.attention, self.descriptor = settings.attention, settings.descriptor
+        self.own_attention = settings.attention and settings.attention_pairing == "own"
 
         self.embedding = sequential_layer(channels4, E)
         self.dropout = nn.Dropout(settings.dropout)
@@ -81,12 +82,12 @@ class MutualAttentionNet(nn.Module):
         setting's.
 
         Only `self_attended`, with the image as its own partner, and `mean_attended`, with the training set's mean
-        image, contain the attention.
+        image, contain the attention. A network without pairs' own attention has neither, and gives `plain` for them.
         """
         descriptor, maps3 = descriptor or self.descriptor, self.layer3_maps(images)
         if descriptor == "before_relu":
             return self.embedding[:-1](self.backbone.layer4(maps3).mean((2, 3)))
-        if descriptor == "plain" or not self.attention:
+        if descriptor == "plain" or not self.own_attention:
             return self.plain_features(maps3)
         partner = maps3
         if descriptor == "mean_attended":  # prepared images are differences from the mean image, which itself is zero
@@ -95,8 +96,9 @@ class MutualAttentionNet(nn.Module):
 
     @property
     def descriptors(self) -> tuple[str, ...]:
-        """Those that this network has."""
-        return ("plain", "before_relu", *(("self_attended", "mean_attended") if self.attention else ()))
+        """Those that this network has. Attention of another pair would make an image's descriptor depend on its
+        neighbours in the batch, which in a gallery are often of the same person."""
+        return ("plain", "before_relu", *(("self_attended", "mean_attended") if self.own_attention else ()))
 
     def same_probability(self, first: Tensor, second: Tensor) -> Tensor:
         """How probably each pair shows one person: (B,) in [0, 1]."""

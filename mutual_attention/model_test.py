@@ -8,6 +8,7 @@ import torch
 
 from common.runs.settings import load_settings
 
+from .activity import rms
 from .attention import MutualAttention
 from .losses import Batch, losses
 from .model import DescriptorPath, MutualAttentionNet, difference
@@ -72,11 +73,65 @@ def test_the_attention_is_eq_1_to_8(activation):
 
 
 def test_the_literal_map_grows_with_the_fourth_power_of_the_activations():
-    """Why `activation: none` explodes or does nothing."""
+    """Why eq. 1-8 as printed explode or do nothing."""
     torch.manual_seed(0)
     module = MutualAttention(8, settings_of("literal")).double()
     f1, f2 = torch.randn(2, 1, 8, 4, 2, dtype=torch.float64)
     torch.testing.assert_close(module.mutual_map(3 * f1, 3 * f2), 81 * module.mutual_map(f1, f2))
+
+
+def test_the_map_of_normalised_self_attention_has_a_scale_of_its_own_above_the_batch_norms_constant():
+    torch.manual_seed(0)
+    module = MutualAttention(64, settings_of(activation="none")).double()
+    f1, f2 = torch.randn(2, 16, 64, 4, 2, dtype=torch.float64).relu()
+    small, usual, large = (rms(module.mutual_map(scale * f1, scale * f2)) for scale in (0.1, 3, 30))
+    assert 0.7 < usual < 1.5 and large == pytest.approx(usual, rel=0.01)
+    assert small < 0.1  # the variance of SA, 1e-4 of that at a scale of 1, is below 1e-5
+
+
+def test_normalising_self_attention_cancels_eq_4s_bias_alone():
+    torch.manual_seed(0)
+    module = MutualAttention(8, settings_of(attention_bias=True)).double()
+    f1, f2 = torch.randn(2, 16, 8, 4, 2, dtype=torch.float64).relu()
+    before = module.mutual_map(f1, f2)
+    for kind, cancelled in (("self", True), ("channel", False), ("mutual", False)):
+        with torch.no_grad():
+            getattr(module, f"{kind}_convolution").bias += torch.arange(1.0, 9.0)
+        assert torch.allclose(module.mutual_map(f1, f2), before) == cancelled, kind
+
+
+def test_running_statistics_take_a_tenth_of_each_batch():
+    torch.manual_seed(0)
+    f1, f2 = torch.randn(2, 6, 4, 3, 2).relu()
+    module = MutualAttention(4, settings_of())
+    SA = module.self_attention(torch.cat([f1, f2])).detach()
+    module.mutual_map(f1, f2)
+    torch.testing.assert_close(module.self_normalisation.running_mean, 0.1 * SA.mean((0, 2, 3)))
+    torch.testing.assert_close(module.self_normalisation.running_var, 0.9 + 0.1 * SA.var((0, 2, 3)))
+    module = MutualAttention(4, settings_of(normalisation="batch"))
+    MA = module.mutual_convolution(module.self_attention(f1) * module.self_attention(f2)).detach()
+    module.mutual_map(f1, f2)
+    torch.testing.assert_close(module.mutual_normalisation.running_mean, 0.1 * MA.mean((0, 2, 3)))
+    norms = [norm for norm in small_model().modules() if hasattr(norm, "running_mean")]
+    assert {(norm.momentum, norm.eps) for norm in norms} == {(0.1, 1e-5)}
+
+
+@pytest.mark.parametrize("num_pairs", [64, 32, 12, 6, 2])
+def test_shuffled_attention_is_of_another_pair_as_often_of_the_other_label_on_held_out_pairs(num_pairs):
+    """Whose positive half comes first. Maps of ones have MA's of their own: those of convolutions 1 are
+    (C f)^2 (C f')^2 C, C channels."""
+    module = MutualAttention(2, settings_of("shuffled", activation="none", normalisation="none")).double()
+    for parameter in module.parameters():
+        torch.nn.init.ones_(parameter)
+    values = torch.arange(1, num_pairs + 1, dtype=torch.float64)
+    F1, F2 = module(values.view(-1, 1, 1, 1).expand(-1, 2, 3, 2), torch.ones(num_pairs, 2, 3, 2, dtype=torch.float64))
+    MA = F2[:, 0, 0, 0] - 1
+    torch.testing.assert_close(F1[:, 0, 0, 0] / values - 1, MA)
+    source = ((MA / MA[MA.argmin()]).sqrt() - 1).round().long()
+    assert sorted(source.tolist()) == list(range(num_pairs)) and (source != torch.arange(num_pairs)).all()
+    same = torch.arange(num_pairs) < num_pairs // 2
+    agree = (same[source] == same).double().mean()
+    assert agree == pytest.approx({2: 0, 6: 2 / 3}.get(num_pairs, 0.5))
 
 
 @pytest.mark.parametrize("normalisation", ["none", "rms", "layer", "batch", "cosine", "correlation"])

@@ -2,10 +2,13 @@
 weights."""
 
 import copy
+from dataclasses import asdict
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+import yaml
 from torch import nn
 from torchvision.models.resnet import BasicBlock
 
@@ -91,7 +94,7 @@ def plain_attention(module, f1, f2, settings, *, training):
     MA = MA / settings.temperature
     MA = 1 / (1 + torch.exp(-MA)) if settings.activation == "sigmoid" else MA
     if settings.attention_pairing == "shuffled":
-        MA = torch.stack([MA[b - 1] for b in range(len(MA))])
+        MA = torch.stack([MA[b - max(1, len(MA) // 4)] for b in range(len(MA))])
     return MA
 
 
@@ -204,7 +207,7 @@ def test_the_verifier_says_same_by_the_first_of_two_softmax_outputs(network, var
     torch.testing.assert_close(model.same_probability(first, second), expected.float(), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize(("variant", "sets"), [*READINGS[:3], ("full", {"normalisation": "batch"})])
+@pytest.mark.parametrize(("variant", "sets"), [*READINGS[:4], ("full", {"normalisation": "batch"})])
 def test_descriptors_are_of_the_plain_path_or_attended_with_the_image_itself_or_the_mean_image(network, variant, sets):
     model, settings = network(variant, sets)
     images, model = images_of(3)[0], model.eval()
@@ -214,7 +217,7 @@ def test_descriptors_are_of_the_plain_path_or_attended_with_the_image_itself_or_
     )
     expected = {"plain": before.clamp(min=0), "before_relu": before}
     assert (before < 0).any()
-    if settings.attention:
+    if variant in ("full", "literal"):  # with attention of their own
         layer4, embedding = with_own_statistics(model)
         zeros = torch.zeros_like(images)  # the mean image, less itself
         mean3 = model.backbone.layer3(model.backbone.layer2(model.backbone.layer1(model.backbone.stem(zeros))))
@@ -230,6 +233,8 @@ def test_descriptors_are_of_the_plain_path_or_attended_with_the_image_itself_or_
         model.descriptor = name
         torch.testing.assert_close(model.embed(images), vectors)
     assert len({tuple(vectors.flatten().tolist()) for vectors in expected.values()}) == len(expected)
+    for name in {"self_attended", "mean_attended"} - set(expected):  # nothing of the images beside it in the batch
+        torch.testing.assert_close(model.embed(images, name), expected["plain"])
 
 
 def test_figure_4s_maps_are_layer4s_on_the_verification_path(network):
@@ -291,14 +296,24 @@ def test_new_layers_start_as_kaiming_and_outputs_near_zero_unless_chosen(network
         assert printed[name] == pytest.approx((2 / 512) ** 0.5, rel=0.1)
 
 
-def test_what_is_printed_and_what_is_changed_are_the_variants_values():
-    names = ("activation", "normalisation", "attention_gain", "output_initialisation")
+@pytest.mark.parametrize("demo", [False, True])
+def test_variants_differ_from_the_full_model_in_what_they_name_and_nothing_else(demo):
+    printed = {"activation": "none", "normalisation": "none", "output_initialisation": "kaiming"}
     expected = {
-        "full": ["sigmoid", "correlation", "linear", "near_zero"],
-        "literal": ["none", "none", "relu", "kaiming"],
+        "full": {},
+        "baseline": {"attention": False},
+        "literal": printed | {"attention_gain": "relu"},
+        "identity_only": {"attention": False, "verification_weight": 0.0},
+        "shuffled": {"attention_pairing": "shuffled"},
     }
+    variants = yaml.safe_load(Path(__file__).with_name("config.yaml").read_text())["variants"]
+    assert set(variants) == set(expected)
+    full = asdict(settings_of(demo=demo))
+    departures = {"activation": "sigmoid", "normalisation": "correlation", "output_initialisation": "near_zero"}
+    assert full | departures | {"attention_gain": "linear"} == full
     for variant, values in expected.items():
-        assert [getattr(settings_of(variant, demo=False), name) for name in names] == values
+        of = asdict(settings_of(variant, demo=demo))
+        assert {name: value for name, value in of.items() if value != full[name]} == values, variant
 
 
 def test_biases_of_new_layers_start_at_zero(network):

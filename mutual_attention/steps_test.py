@@ -9,7 +9,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from . import model as model_module
 from . import train
-from .augmentation_test import IDENTITIES, IMAGES, STD, chart_run, pixels_of
+from .augmentation_test import IDENTITIES, IMAGES, STD, chart_run, mean_chart, pixels_of, read_chart  # noqa: F401
 from .losses_test import plain_losses
 from .model import MutualAttentionNet
 from .network_test import SMALL, narrow_resnet, plain_network
@@ -27,11 +27,9 @@ class Step:
         self.gradients = {parameter: parameter.grad.clone() for parameter in parameters}
 
 
-@pytest.fixture(scope="module")
-def four_steps(tmp_path_factory):
+def trained(folder, **overrides):
     """A run, its trained network, the steps, and the images that the network received in each."""
-    folder = tmp_path_factory.mktemp("steps")
-    run = chart_run(folder, **SMALL | SETS | SCHEDULE)
+    run = chart_run(folder, **SMALL | SETS | SCHEDULE | overrides)
     steps, received = [], []
     hooks = [
         register_optimizer_step_pre_hook(lambda optimiser, *_: steps.append(Step(optimiser))),
@@ -48,6 +46,11 @@ def four_steps(tmp_path_factory):
     for hook in hooks:
         hook.remove()
     return run, model, steps, received
+
+
+@pytest.fixture(scope="module")
+def four_steps(tmp_path_factory):
+    return trained(tmp_path_factory.mktemp("steps"))
 
 
 def identities_of(images, mean):
@@ -99,3 +102,20 @@ def test_the_network_is_trained_in_training_mode_and_logged_in_bounds(four_steps
     for entry in run.history.log:
         total = 0.5 * entry["verification_loss"] + entry["identification_loss"]
         assert entry["loss"] == pytest.approx(total, rel=1e-5)
+
+
+def test_another_seed_has_other_pairs_flips_and_starting_weights(four_steps, tmp_path, mean_chart, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(model_module, "build_resnet", narrow_resnet)
+    drawn = []
+    for run, model, steps, received in (four_steps, trained(tmp_path, seed=1, num_epochs=1)):
+        pairs = [[read_chart(image, mean_chart) for image in images] for images in received[0]]
+        start = {name: steps[0].values[p] for name, p in model.named_parameters() if p.ndim > 1}
+        run.seed_epoch(0)
+        fresh = dict(MutualAttentionNet(IDENTITIES, run.settings).named_parameters())
+        for name, weight in start.items():
+            torch.testing.assert_close(weight, fresh[name], rtol=0, atol=0, msg=name)
+        indices, flips = ([[image[part] for image in half] for half in pairs] for part in (0, 1))
+        drawn.append((*indices, *flips, start))
+    (*of_seed_0, start), (*of_seed_1, other_start) = drawn
+    assert all(one != other for one, other in zip(of_seed_0, of_seed_1, strict=True))
+    assert not [name for name in start if torch.equal(start[name], other_start[name])]

@@ -78,8 +78,8 @@ def gates_of(model: MutualAttentionNet) -> list[str]:
 def partners(num_pairs: int) -> dict[str, Tensor]:
     """{column of the page: (num_pairs,) whose attention each pair of a batch gets}; the first half are positive.
 
-    within_label: of another pair with the same label; across_labels: of a pair with the other label, whose attention
-    may tell the verifier that label.
+    within_label: of another pair with the same label; across_labels: of a pair with the other label. Both may tell the
+    verifier the label of the pair that they are from: the first the correct one, the second the wrong one.
     """
     own, half = torch.arange(num_pairs), num_pairs // 2
     return {
@@ -92,12 +92,13 @@ def partners(num_pairs: int) -> dict[str, Tensor]:
 def same_by_attention(model: MutualAttentionNet, maps3: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """{own | within_label | across_labels: P(same person), (B,)} with that attention, and {gate: the pairs' own MA}.
 
-    maps3: layer3's maps of one batch of pairs, (2B, C, H, W). Without attention there is `own` only.
+    maps3: layer3's maps of one batch of pairs, (2B, C, H, W). Without attention, and where each pair is attended with
+    another pair's anyway, there is `own` only.
     """
     names = gates_of(model)
     with probes.outputs_of(model, names) as own:
         found = {"own": model.same_by_maps(maps3)}
-    for way, order in partners(len(maps3) // 2).items() if names else ():
+    for way, order in partners(len(maps3) // 2).items() if model.own_attention else ():
         with probes.replaced_outputs(model, {name: probes.frozen_to(own[name][order]) for name in names}):
             found[way] = model.same_by_maps(maps3)
     return found, own
@@ -111,7 +112,8 @@ def correct(probability: Tensor, same: Tensor) -> Tensor:
 @torch.inference_mode()
 def verification_scores(model: MutualAttentionNet, run: Run, mean: Tensor) -> dict[str, float]:
     """Accuracies on NUM_PAIRS held-out pairs, fractions: `accuracy`, and with the attention replaced: `within_label`,
-    `across_labels` (as in `partners`), `frozen` (by its mean over all pairs). `num_pairs` is their number.
+    `across_labels` (as in `partners`), `label_mean` (by its mean over all pairs with the same label), `frozen` (by its
+    mean over all pairs). `num_pairs` is their number.
 
     model: in evaluation mode. Empty where the test images make no pairs.
     """
@@ -119,7 +121,7 @@ def verification_scores(model: MutualAttentionNet, run: Run, mean: Tensor) -> di
     if pairs is None:
         return {}
     store = ImageStore(pairs.images, settings.height, settings.width, cache=settings.cache)
-    totals: dict[str, Tensor] = {}
+    totals: dict[str, Tensor] = {}  # of MA over the negative and over the positive pairs, (2, C, H, W)
     right: dict[str, list[Tensor]] = defaultdict(list)
 
     def batches() -> Iterator[tuple[Tensor, Tensor]]:
@@ -133,10 +135,16 @@ def verification_scores(model: MutualAttentionNet, run: Run, mean: Tensor) -> di
             for way, probability in found.items():
                 right[way].append(correct(probability, same))
             for name, gates in own.items():
-                totals[name] = totals.get(name, 0) + gates.double().sum(0)
-        means = {name: probes.frozen_to(total / len(pairs.same)) for name, total in totals.items()}
-        for maps3, same in batches() if means else ():
-            with probes.replaced_outputs(model, means):
-                right["frozen"].append(correct(model.same_by_maps(maps3), same))
+                total = torch.stack([gates[same == label].double().sum(0) for label in (False, True)])
+                totals[name] = totals.get(name, 0) + total
+        means = {name: total / (len(pairs.same) / 2) for name, total in totals.items()}  # half of each label
+        for maps3, same in batches() if model.own_attention else ():
+            replaced = {
+                "label_mean": {name: probes.frozen_to(mean[same.long()]) for name, mean in means.items()},
+                "frozen": {name: probes.frozen_to(mean.mean(0)) for name, mean in means.items()},
+            }
+            for way, outputs in replaced.items():
+                with probes.replaced_outputs(model, outputs):
+                    right[way].append(correct(model.same_by_maps(maps3), same))
     shares = {way: torch.cat(parts).double().mean().item() for way, parts in right.items()}
     return {"accuracy": shares.pop("own"), **shares, "num_pairs": len(pairs.same)}

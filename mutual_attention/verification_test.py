@@ -1,5 +1,6 @@
 """Held-out pairs, the verifier's accuracy on them with its own and with others' attention, and what is logged."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -19,7 +20,7 @@ from .mean_image import prepared
 from .model import MutualAttentionNet
 from .model_test import settings_of
 from .network_test import SMALL, narrow_resnet, plain_attention
-from .verification import correct, held_out_pairs, partners, same_by_attention, verification_scores
+from .verification import correct, gates_of, held_out_pairs, partners, same_by_attention, verification_scores
 
 PEOPLE = 12
 
@@ -50,9 +51,9 @@ def run_of(data, monkeypatch):
     """run_of(variant, ...): a run on `data`, its network, untrained with telling outputs, and the mean image."""
     monkeypatch.setattr(model_module, "build_resnet", narrow_resnet)
 
-    def build(variant="full", **sets):
+    def build(variant="full", seed=0, **sets):
         settings = settings_of(variant, **SMALL | {"cache": False, "precision": "fp32"} | sets)
-        run = Run(train.__package__, data[0], variant, settings, 0, torch.device("cpu"), data[1])
+        run = Run(train.__package__, data[0], variant, settings, seed, torch.device("cpu"), data[1])
         torch.manual_seed(1)
         model = MutualAttentionNet(5, settings)
         with torch.no_grad():
@@ -83,11 +84,12 @@ def test_held_out_pairs_are_different_and_half_of_one_person_across_cameras(run_
     for part in pairs.batches():
         batch = pairs.same[part]
         assert len(batch) <= 64 and batch[: len(batch) // 2].all() and not batch[len(batch) // 2 :].any()
+    others = [held_out_pairs(run_of(seed=1)[0], 100)]
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")
-    again = held_out_pairs(run, 100)  # every process scores the same ones
-    assert again.images == pairs.images
-    assert all(np.array_equal(one, other) for one, other in zip(again[1:], pairs[1:], strict=True))
+    for again in [*others, held_out_pairs(run, 100)]:  # every run and every process scores the same ones
+        assert again.images == pairs.images
+        assert all(np.array_equal(one, other) for one, other in zip(again[1:], pairs[1:], strict=True))
 
 
 def test_there_are_as_many_pairs_as_the_rarer_kind_allows(run_of, data, monkeypatch):
@@ -146,24 +148,28 @@ def test_others_attention_replaces_that_of_both_stages(run_of):
     assert len({tuple(values.tolist()) for values in found.values()}) == 3
 
 
-@pytest.mark.parametrize("variant", ["full", "baseline"])
+@pytest.mark.parametrize("variant", ["full", "baseline", "shuffled"])
 def test_the_verifiers_scores_are_shares_of_the_pairs(run_of, variant, monkeypatch):
     run, model, mean = run_of(variant)
+    assert verification.NUM_PAIRS == 1600
     monkeypatch.setattr(verification, "NUM_PAIRS", 70)
     pairs = held_out_pairs(run, 70)
+    parts = list(pairs.batches())  # whose attention is shuffled depends on them
     files = [sample.path for sample in pairs.images.samples]
     pixels = torch.stack([torch.from_numpy(np.array(Image.open(file))).permute(2, 0, 1) for file in files])
     inputs = prepared(pixels, mean)
     first, second = inputs[pairs.first], inputs[pairs.second]
     with torch.no_grad():
-        logits = model(first, second).verification_logits
+        logits = torch.cat([model(first[part], second[part]).verification_logits for part in parts])
         model.verifier[-1].bias[0] -= (logits[:, 0] - logits[:, 1]).median() - 1e-3  # half of the pairs are `same`
-        said = model.same_probability(first, second) > 0.5
+        said = torch.cat([model.same_probability(first[part], second[part]) for part in parts]) > 0.5
     assert 30 < said.sum() < 40
+    judged = []
+    monkeypatch.setattr(verification, "correct", lambda said, same: judged.append(said) or correct(said, same))
     scores = verification_scores(model, run, mean)
     expected = (said.numpy() == pairs.same).mean()
     assert scores["accuracy"] == pytest.approx(expected) and scores["num_pairs"] == len(pairs.same) == 70
-    attention = {"within_label", "across_labels", "frozen"} if variant == "full" else set()
+    attention = {"within_label", "across_labels", "label_mean", "frozen"} if variant == "full" else set()
     assert set(scores) == {"accuracy", "num_pairs"} | attention
     if variant == "full":
         with torch.no_grad():
@@ -171,11 +177,16 @@ def test_the_verifiers_scores_are_shares_of_the_pairs(run_of, variant, monkeypat
             MA3 = model.attention3.mutual_map(*maps3.chunk(2))
             with model.attended_statistics:
                 maps4 = model.backbone.layer4(torch.cat([f * MA3 + f for f in maps3.chunk(2)]))
-                MA4 = model.attention4.mutual_map(*maps4.chunk(2)).mean(0)
-                maps4 = model.backbone.layer4(maps3 * MA3.mean(0) + maps3)
-                features = model.embedding((maps4 * MA4 + maps4).mean((2, 3)))
-            frozen = model.verifier((features[:70] - features[70:]) ** 2).softmax(1)[:, 0] > 0.5
-        assert scores["frozen"] == pytest.approx((frozen.numpy() == pairs.same).mean())
+            MA4 = model.attention4.mutual_map(*maps4.chunk(2))
+            means = {"label_mean": pairs.same[:, None] == pairs.same, "frozen": np.ones((70, 70), bool)}
+            for number, (way, whose) in enumerate(means.items()):
+                mean3, mean4 = (torch.stack([MA[own].mean(0) for own in whose]).repeat(2, 1, 1, 1) for MA in (MA3, MA4))
+                with model.attended_statistics:
+                    maps4 = model.backbone.layer4(maps3 * mean3 + maps3)
+                    features = model.embedding((maps4 * mean4 + maps4).mean((2, 3)))
+                found = model.verifier((features[:70] - features[70:]) ** 2).softmax(1)[:, 0]
+                torch.testing.assert_close(torch.cat(judged[number - 4 :: 2]), found, rtol=1e-4, atol=1e-5, msg=way)
+                assert scores[way] == pytest.approx(((found > 0.5).numpy() == pairs.same).mean()), way
 
 
 def test_verify_images_uses_the_mean_image_and_gives_the_probability(run_of):
@@ -186,8 +197,13 @@ def test_verify_images_uses_the_mean_image_and_gives_the_probability(run_of):
 
 
 @pytest.mark.parametrize("variant", ["full", "baseline"])
-def test_a_record_has_the_scores_of_every_descriptor_the_verifier_and_mean_losses(run_of, variant, monkeypatch):
+def test_a_record_has_the_scores_of_every_search_and_descriptor_the_verifier_and_mean_losses(
+    run_of, data, variant, monkeypatch
+):
     run, model, mean = run_of(variant)
+    query = run.dataset.query
+    further = [replace(sample, camera=0) for sample in run.dataset.gallery.samples[: 2 * PEOPLE : 2]]
+    monkeypatch.setattr(data[0], "subsets", {"multi_query": Subset("multi_query", (*query.samples, *further))})
     monkeypatch.setattr(train, "mean_image_of", lambda _: mean)
     losses = (
         {"identification_loss": 3.0, "verification_loss": 0.5},
@@ -209,7 +225,13 @@ def test_a_record_has_the_scores_of_every_descriptor_the_verifier_and_mean_losse
         found = scores if descriptor == "plain" else scores[descriptor]
         assert found["mAP"] == pytest.approx(expected.mAP, abs=1e-6)
     assert ("mean_attended" in scores) == ("self_attended" in scores) == (variant == "full")
-    assert {"single_query_reranked", "before_relu"} <= set(scores) and "plain" not in scores
+    with torch.no_grad():
+        features = [model.embed(images) for images in inputs]
+        averaged = features[0].clone()
+        averaged[::2] = (features[0][::2] + features[1][: 2 * PEOPLE : 2]) / 2  # camera 0's queries, each with one more
+        expected = score_features(averaged, features[1], *labels)
+    assert scores["multi_query"]["mAP"] == pytest.approx(expected.mAP, abs=1e-6) != scores["mAP"]
+    assert {"single_query_reranked", "multi_query_reranked", "before_relu"} <= set(scores) and "plain" not in scores
 
 
 # ------------------------------------------------------------------ what is logged
@@ -239,6 +261,7 @@ def test_the_log_has_rms_gates_shares_and_the_verifiers_accuracies(run_of, sets)
     statistics = ["rms", "mean", "spread", "saturated", "mask", "image", "pair"]
     if run.settings.activation == "none":
         statistics.remove("saturated")
+    assert gates_of(model) == ["attention3.gates", "attention4.gates"]
     ways = [f"verifier_{way}" for way in ("own", "within_label", "across_labels")]
     assert list(found) == [f"attention{stage}_{name}" for stage in (3, 4) for name in statistics] + ways
     model.eval()
@@ -274,6 +297,7 @@ def test_the_watched_pairs_that_are_crossed_are_of_different_people(run_of, monk
     assert len(set(people.tolist())) == 8
     assert watched_pairs(run_of("baseline")[0]) is None
     assert activity(None, run, None, None) == {}
+    assert gates_of(run_of("baseline")[1]) == []
 
 
 def test_the_first_step_says_each_gates_rms_once(run_of, capsys):
