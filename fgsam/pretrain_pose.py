@@ -159,7 +159,7 @@ def train(run: Run, people: PoseImages) -> PoseNet:
             rate = learning_rate((epoch - 1 + step / num_steps) / settings.pose_epochs, settings)
             for group in optimiser.param_groups:
                 group["lr"] = rate
-            batch = flipped(batch, settings.flip_probability, run.batch_generator(epoch, step))
+            batch = flipped(batch, settings.pose_flip_probability, run.batch_generator(epoch, step))
             wanted, weights = targets(batch, settings, device)
             with run.autocast():
                 stages = network(prepared(run.to_device(batch.images)))
