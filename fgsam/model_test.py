@@ -1,14 +1,17 @@
 """FGSAM's networks, compact bilinear pooling, skeleton and schedule against the paper's equations and tables."""
 
 import math
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 import torch
 
 from common.errors import UserError
+from common.files import read_yaml
 from common.runs.settings import load_settings
 
+from . import model as model_module
 from .bilinear import CountSketch, compact_bilinear, normalise_bilinear
 from .losses import Batch, losses
 from .model import FGSAM, network_of_phase
@@ -189,6 +192,44 @@ def test_rows_of_table_4_and_their_phases():
     assert alone.phases == [3] and [alone.epochs_until(phase) for phase in (2, 3)] == [0, 400]
     with pytest.raises(UserError, match="phase is 3, but this variant ends with phase 2"):
         settings_of("pose", phase=3)
+
+
+def test_the_rows_differ_in_nothing_else():
+    epochs = {False: (150, 210), True: (5, 7)}  # of the shorter rows, at the paper's and at demo size
+    for demo, (base, pose) in epochs.items():
+        expected = {
+            "full": {},
+            "base": {"last_phase": 1, "num_epochs": base},
+            "pose": {"last_phase": 2, "attributes": False, "num_epochs": pose},
+            "lram": {"focal": False},
+            "no_cpb": {"cpb": False},
+        }
+        full = asdict(settings_of(demo=demo))
+        assert set(read_yaml(Path(__file__).parent / "config.yaml")["variants"]) == set(expected)
+        for row, own in expected.items():
+            assert {k: v for k, v in asdict(settings_of(row, demo=demo)).items() if v != full[k]} == own, row
+
+
+def test_phase_1_starts_from_the_pretrained_backbone_and_later_phases_from_the_phase_before(monkeypatch):
+    asked, build = [], model_module.backbones.build_resnet
+
+    def note(name, **more):
+        asked.append((name, more))
+        return build(name, **more | {"pretrained": "none"})
+
+    monkeypatch.setattr(model_module.backbones, "build_resnet", note)
+    settings = settings_of(pretrained="somewhere.pth", bilinear_size=16)
+    for phase in (1, 2, 3):
+        network_of_phase(phase, 3, NUM_VALUES, settings)
+    given = ["somewhere.pth", "none", "none"]
+    assert asked == [("resnet18", {"last_stride": 1, "pretrained": pretrained}) for pretrained in given]
+
+
+def test_the_demos_phases_end_at_the_papers_share_of_their_first_rate():
+    for settings in (settings_of(), settings_of(demo=False)):
+        first, last = ([learning_rate(phase, epoch, settings) for phase, epoch in enumerate(epochs, start=1)]
+                       for epochs in ((1, 1, 1), settings.phase_epochs))  # fmt: skip
+        assert [end / begin for begin, end in zip(first, last, strict=True)] == [1 / 4, 1 / 2, 1 / 8]
 
 
 def test_learning_rates_are_halved_within_their_phase():

@@ -132,6 +132,16 @@ def test_phase_0_has_the_runs_seed(whole):
     assert [pretrain_pose.pose_run_for(replace(run, seed=seed)).seed for seed in (0, 3)] == [0, 3]
 
 
+def test_phase_0_of_another_source_code_has_a_folder_of_its_own(whole, monkeypatch):
+    monkeypatch.setattr(pretrain_pose, "source_of", pretrain_pose.source_of.__wrapped__)  # which is asked only once
+    run, asked = load_run(whole, "cpu").run, []
+    today = pretrain_pose.pose_run_for(run).directory
+    monkeypatch.setattr(pretrain_pose.record, "source_hash", lambda module: asked.append(module) or "0" * 16)
+    changed = pretrain_pose.pose_run_for(run).directory
+    assert (today / "pose_net.pth").is_file() and not (changed / "pose_net.pth").is_file()
+    assert changed.name.endswith("-00000000-s0") and asked == [f"{train.__package__}.pretrain_pose"]
+
+
 def refusal(capsys, place, *settings, run="refused", **options):
     shutil.rmtree(place / run, ignore_errors=True)
     with pytest.raises(SystemExit) as stopped:
@@ -176,6 +186,9 @@ def test_the_pose_net_is_trained_once_and_scored_by_its_own_command(place, whole
     assert record["config_hash"] == settings_hash(settings)
     (folder,) = (kept(place) / "pose_nets").glob("market1501-*")  # that of the chain
     assert (folder / "joints.png").is_file()
+    with pytest.raises(SystemExit):
+        pretrain_pose.main([*words, "--seed", "3"])
+    assert "the record of phase 0 is that of seed 0: leave --seed out" in capsys.readouterr().err
 
 
 def test_a_run_waits_while_another_trains_the_pose_net_that_both_need(tmp_path, monkeypatch, capsys):

@@ -14,7 +14,6 @@ from common.errors import UserError
 
 from .ground_truth import (
     add_neck,
-    affinity_fields,
     confidence_maps,
     find_joints,
     flip_joints,
@@ -49,26 +48,19 @@ def test_the_neck_is_between_the_shoulders_and_known_where_both_are():
     assert add_neck(joints)[17, 2] == 0
 
 
-def test_maps_and_fields_against_a_plain_definition():
-    sigma, limb_width = 0.8, 0.7
-    joints = people()
-    maps = confidence_maps(joints, HEIGHT, WIDTH, sigma=sigma)[0]
-    fields = affinity_fields(joints, HEIGHT, WIDTH, limb_width=limb_width)[0]
-    assert maps.shape == (19, HEIGHT, WIDTH) and fields.shape == (38, HEIGHT, WIDTH)
-    for row in range(HEIGHT):
-        for column in range(WIDTH):
-            at_joints = []
+def plain_targets(joints, rows, columns, *, sigma, limb_width):
+    """Maps and fields, (57, rows, columns), of one image's people: (M, 18, 3) in cells."""
+    found = torch.zeros(57, rows, columns, dtype=torch.float64)
+    for row in range(rows):
+        for column in range(columns):
             for j in range(18):
-                values = [0.0]
-                for x, y, v in joints[0, :, j].tolist():
-                    if v > 0:
-                        values.append(math.exp(-((column - x) ** 2 + (row - y) ** 2) / (2 * sigma**2)))
-                at_joints.append(max(values))
-                assert maps[j, row, column].item() == pytest.approx(max(values), abs=1e-5)
-            assert maps[18, row, column].item() == pytest.approx(1 - max(at_joints), abs=1e-5)
+                for x, y, v in joints[:, j].tolist():
+                    value = math.exp(-((column - x) ** 2 + (row - y) ** 2) / (2 * sigma**2)) if v > 0 else 0.0
+                    found[j, row, column] = max(value, found[j, row, column].item())
+            found[18, row, column] = 1 - found[:18, row, column].max()
             for k, (begin, end) in enumerate(LIMBS):
                 vectors = []
-                for person in joints[0]:
+                for person in joints:
                     (x1, y1, v1), (x2, y2, v2) = (person[JOINTS.index(name)].tolist() for name in (begin, end))
                     length = math.hypot(x2 - x1, y2 - y1)
                     x, y = (x2 - x1) / length, (y2 - y1) / length
@@ -76,8 +68,24 @@ def test_maps_and_fields_against_a_plain_definition():
                     aside = abs((column - x1) * y - (row - y1) * x)
                     if v1 > 0 and v2 > 0 and 0 <= along <= length and aside <= limb_width:
                         vectors.append((x, y))
-                mean = np.mean(vectors, axis=0) if vectors else (0.0, 0.0)
-                np.testing.assert_allclose(fields[2 * k : 2 * k + 2, row, column], mean, atol=1e-5)
+                if vectors:
+                    found[19 + 2 * k : 21 + 2 * k, row, column] = torch.tensor(np.mean(vectors, axis=0))
+    return found
+
+
+def test_all_57_channels_against_a_plain_definition():
+    sigma, limb_width = 0.8, 0.7
+    joints = torch.cat([people(), people(seed=1)])
+    size = torch.tensor([WIDTH, HEIGHT])
+    as_shares = torch.cat([(joints[..., :2] + 0.5) / size, joints[..., 2:]], dim=3)
+    nothing_ignored = torch.zeros(2, HEIGHT, WIDTH, dtype=torch.bool)
+    batch = PoseBatch(torch.empty(0), as_shares, torch.full((2, 2, 4), -1.0), nothing_ignored)
+    settings = program_settings(settings_of(pose_sigma=sigma, pose_limb_width=limb_width))
+    found, weights = targets(batch, settings, torch.device("cpu"))
+    assert (weights == 1).all()  # nobody has a box in the image
+    expected = torch.stack([plain_targets(own, HEIGHT, WIDTH, sigma=sigma, limb_width=limb_width) for own in joints])
+    assert (expected.abs().amax((2, 3)) > 0).sum() > 80  # of 2 x 57 channels, in which joints may be unlabelled
+    torch.testing.assert_close(found.double(), expected, rtol=0, atol=1e-5)
 
 
 def test_joints_without_a_label_add_no_loss():

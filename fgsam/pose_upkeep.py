@@ -66,7 +66,7 @@ class PoseUpkeep:
         def read(step: int) -> PoseBatch:
             drawn = np.random.default_rng([run.seed, epoch, step, distributed.rank()])
             batch = self.people.batch(drawn.choice(len(self.people), size, replace=False))
-            return flipped(batch, run.settings.flip_probability, run.batch_generator(epoch, num_steps + step))
+            return flipped(batch, run.settings.pose_flip_probability, run.batch_generator(epoch, num_steps + step))
 
         return ImageStore.read_ahead(range(num_steps), read)
 

@@ -10,12 +10,10 @@ from common.errors import UserError
 from . import pose_upkeep
 from .ground_truth import confidence_maps, to_cells
 from .model_test import settings_of
-from .network_test import SMALL
-from .phases import pose_identity, write_phase
+from .network_test import plain_pose_net
 from .pose_data import PoseBatch
-from .pose_net import PoseNet
 from .pose_upkeep import PoseUpkeep
-from .train_test import no_pose_data, tiny_run, trained
+from .train_test import assert_gradients, no_pose_data, phase_0_file, plain_loss, tiny_run, trained
 
 
 class People:
@@ -52,32 +50,24 @@ class Perfect(nn.Module):
         return [confidence_maps(cells, 64, 32, sigma=1.0)]
 
 
-def phase_0_file(folder, **overrides):
-    """An untrained net as phase 0 would leave it, with maps that are not near 0, and its file."""
-    torch.manual_seed(0)
-    settings = settings_of(**SMALL | overrides)
-    net = PoseNet(settings, cpb=False)
-    for stream in (s for stage in net.stages for s in stage.values()):
-        nn.init.normal_(stream[-1].weight, std=0.05)
-    file = folder / "pose_net.pth"
-    write_phase(file, pose_identity(pose_upkeep.__package__, settings), net)
-    return net.eval(), file
-
-
 @pytest.fixture
 def with_people(monkeypatch):
     monkeypatch.setattr(pose_upkeep, "_pose_images", lambda _: (People(0), People(1)))
 
 
-def test_phase_0s_maps_are_asked_of_every_stage(tmp_path, monkeypatch):
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_phase_0s_maps_are_asked_of_every_stage(tmp_path, monkeypatch, batch_norm):
+    """With batch norm by the statistics that phase 0 left, not by those of the batch."""
     monkeypatch.setattr(pose_upkeep, "pose_run_for", no_pose_data)
-    net, file = phase_0_file(tmp_path)
-    upkeep, images = PoseUpkeep(tiny_run(tmp_path, pose_loss="maps", pose_weights=str(file))), torch.randn(3, 3, 64, 32)
-    wanted, weights = upkeep.asked(images, None)
-    assert weights.shape == (3, 57, 8, 4) and (weights == 1).all()
-    with torch.no_grad():
-        for maps, own in zip(wanted, net(images), strict=True):
-            torch.testing.assert_close(maps, own)
+    net, file = phase_0_file(tmp_path, pose_batch_norm=batch_norm)
+    run = tiny_run(tmp_path, pose_loss="maps", pose_weights=str(file), pose_batch_norm=batch_norm)
+    upkeep, images = PoseUpkeep(run), torch.randn(3, 3, 64, 32)
+    for _ in range(2):
+        wanted, weights = upkeep.asked(images, None)
+        assert weights.shape == (3, 57, 8, 4) and (weights == 1).all()
+        with torch.no_grad():
+            for maps, own in zip(wanted, net(images), strict=True):
+                torch.testing.assert_close(maps, own)
     assert list(upkeep.batches(1, 3)) == [None] * 3
     assert upkeep.joint_error(net) == {} == upkeep.scores()  # there are no joints
     plain = PoseUpkeep(tiny_run(tmp_path))
@@ -100,6 +90,28 @@ def test_batches_of_the_pose_data_are_drawn_for_each_step_and_mirrored_with_thei
     assert all(other is wanted for other in others) and len(others) == 2 and (weights == 1).all()
     cells = torch.cat([to_cells(first[0].joints[..., :2], 8, 4), first[0].joints[..., 2:]], dim=-1)
     torch.testing.assert_close(wanted[:, :19], confidence_maps(cells, 8, 4, sigma=1.0))
+
+
+def test_both_phases_minimise_eq_3_and_4_on_batches_of_the_pose_data_with_the_rest_of_eq_11(tmp_path, with_people):
+    """Batches of 5 beside 8 re-ID images, a step's own in each step."""
+    _, file = phase_0_file(tmp_path)
+    joints = {"pose_loss": "joints", "pose_batch": 5, "pose_loss_weight": 0.2}
+    found = trained(tmp_path, pose_weights=str(file), phase_epochs=[0, 1, 1], **joints)
+    upkeep = PoseUpkeep(found.run)
+    batches = [batch for epoch in (1, 2) for batch in upkeep.batches(epoch, 2)]
+    assert [step.phase for step in found.steps] == [2, 2, 3, 3] and len(found.posed) == 4
+    mean, std = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]]).view(2, 3, 1, 1)
+    logged = []
+    for step, images, pose_images, batch in zip(found.steps, found.received, found.posed, batches, strict=True):
+        torch.testing.assert_close(pose_images, (batch.images / 255 - mean) / std, rtol=0, atol=1e-5)
+        (wanted, *_), _ = upkeep.asked(torch.empty(0), batch)
+        plain, loss = plain_loss(step, images)
+        stages, _ = plain_pose_net(plain.pose_net, pose_images.double())
+        pose_loss = 0.2 * sum((stage - wanted).square().sum() for stage in stages) / 5
+        assert_gradients(step, plain, loss + pose_loss)
+        logged.append(pose_loss.item())
+    means = [sum(logged[:2]) / 2, sum(logged[2:]) / 2]
+    assert [entry["pose_loss"] for entry in found.run.history.log] == pytest.approx(means, rel=1e-4)
 
 
 def test_pose_data_that_are_asked_for_and_missing_are_named(tmp_path, monkeypatch):

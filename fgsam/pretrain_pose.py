@@ -1,8 +1,8 @@
 """Phase 0, the training of the pose resolve net: `--demo`, or `--data-root DIR` for COCO, `--help` for more.
 
-Its weights are `pose_nets/<dataset>-<kind>-<settings>-s<seed>/pose_net.pth` beside the paper's runs. It is scored on
-people whom it has not seen. Where the weights exist already it is only scored, unless --force trains it again; an
-interrupted training always resumes.
+Its weights are `pose_nets/<dataset>-<kind>-<key>-s<seed>/pose_net.pth` beside the paper's runs, with a key of settings,
+images and source code. It is scored on people whom it has not seen. Where the weights exist already it is only scored,
+unless --force trains it again; an interrupted training always resumes.
 """
 
 import math
@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from filelock import FileLock, Timeout
 from torch import Tensor
 
 from common import augment, datasets, devices, distributed
-from common.errors import command
+from common.errors import UserError, command
 from common.images import ImageStore
 from common.runs import Meter, Run, opening, record
 from common.runs import settings as run_settings
@@ -48,11 +49,17 @@ def pose_run(
     *,
     force: bool = False,
 ) -> Run:
-    """The run that trains a pose resolve net, in a directory of its own for each data set and setting."""
-    key = f"{run_settings.settings_hash(settings)[:8]}-{dataset.fingerprint[:4]}"
+    """The run that trains a pose resolve net, in a directory of its own for each data set, setting and source code."""
+    key = f"{run_settings.settings_hash(settings)[:8]}-{dataset.fingerprint[:4]}-{source_of(paper)[:8]}"
     folder = record.program_directory(paper, PROGRAM, dataset).with_name("pose_nets")
     directory = folder / f"{dataset.name}-{dataset.kind}-{key}-s{seed}"
     return Run(paper, dataset, PROGRAM, settings, seed, device, directory, resume=True, force=force, program=PROGRAM)
+
+
+@cache  # edits while a run trains do not count
+def source_of(paper: str) -> str:
+    """The hash of phase 0's source code."""
+    return record.source_hash(f"{paper}.{PROGRAM}")
 
 
 def pose_run_for(run: Run) -> Run:
@@ -152,7 +159,7 @@ def train(run: Run, people: PoseImages) -> PoseNet:
             rate = learning_rate((epoch - 1 + step / num_steps) / settings.pose_epochs, settings)
             for group in optimiser.param_groups:
                 group["lr"] = rate
-            batch = flipped(batch, settings.flip_probability, run.batch_generator(epoch, step))
+            batch = flipped(batch, settings.pose_flip_probability, run.batch_generator(epoch, step))
             wanted, weights = targets(batch, settings, device)
             with run.autocast():
                 stages = network(prepared(run.to_device(batch.images)))
@@ -177,6 +184,11 @@ def main(argv: list[str] | None = None) -> None:
     parser = opening.training_command_line(__package__, dataset="auto")
     parser.prog, parser.description = f"python -m {__package__}.{PROGRAM}", "Train the pose resolve net (phase 0)."
     arguments = parser.parse_args(argv)
+    if arguments.seed != 0:
+        raise UserError(
+            f"the record of phase 0 is that of seed 0: leave --seed out. `python -m {__package__}.train --seed "
+            f"{arguments.seed}` trains the pose resolve net of its own seed where it is missing"
+        )
     settings = run_settings.load_settings(
         Settings,
         Path(__file__).parent,

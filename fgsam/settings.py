@@ -28,7 +28,7 @@ class PoseSettings:
     pose_batch: Positive
     pose_epochs: Count
     pose_learning_rate: Rate
-    flip_probability: Share
+    pose_flip_probability: Share
     precision: Literal["auto", "bf16", "fp16", "fp32"]
     cache: bool
     checkpoint_epochs: Literal["auto"] | Positive
@@ -40,6 +40,7 @@ class Settings(PoseSettings):
 
     height: Pixels
     width: Pixels
+    flip_probability: Share
 
     last_phase: Literal[1, 2, 3]
     phase: Literal["all", 1, 2, 3]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
@@ -22,6 +23,8 @@ from .losses_test import plain_branch_loss
 from .model import FGSAM, Baseline
 from .model_test import settings_of
 from .network_test import NUM_VALUES, SMALL, narrow_resnet, plain_network
+from .phases import pose_identity, write_phase
+from .pose_net import PoseNet
 
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])  # ImageNet's, in [0, 1]
 PEOPLE, IMAGES = 8, 2  # in batches of 4 x 2: two steps an epoch
@@ -39,7 +42,22 @@ def picture(index):
 AS_PRINTED = {"pose_rate": 1.0, "pose_loss": "none"}  # of the pose net in phases 2 and 3
 
 
-def tiny_run(folder, **overrides):
+def phase_0_file(folder, **overrides):
+    """An untrained net as phase 0 would leave it, with maps that are not near 0, and its file."""
+    torch.manual_seed(0)
+    settings = settings_of(**SMALL | overrides)
+    net = PoseNet(settings, cpb=False)
+    for stream in (s for stage in net.stages for s in stage.values()):
+        nn.init.normal_(stream[-1].weight, std=0.05)
+    for norm in (module for module in net.modules() if isinstance(module, nn.BatchNorm2d)):
+        nn.init.uniform_(norm.running_mean, -1, 1)
+        nn.init.uniform_(norm.running_var, 0.5, 2)
+    file = folder / "pose_net.pth"
+    write_phase(file, pose_identity(train.__package__, settings), net)
+    return net.eval(), file
+
+
+def tiny_run(folder, seed=0, **overrides):
     """A run in `folder` at the printed settings on small images; image i is of identity i // IMAGES."""
     samples = []
     for i in range(PEOPLE * IMAGES):
@@ -50,7 +68,7 @@ def tiny_run(folder, **overrides):
     settings = settings_of(demo=False, **SMALL | schedule | sizes | {"pose_weights": "none"} | AS_PRINTED | overrides)
     dataset = SimpleNamespace(name="tiny", kind="real", folder=folder, fingerprint="0" * 16)
     dataset.train = Subset("train", tuple(samples))
-    return Run(train.__package__, dataset, "full", settings, 0, torch.device("cpu"), folder)
+    return Run(train.__package__, dataset, "full", settings, seed, torch.device("cpu"), folder)
 
 
 class Step:
@@ -74,13 +92,15 @@ def no_pose_data(run):
 
 
 def trained(folder, *, keep_steps=True, **overrides):
-    """A run of all phases, its trained network, the optimiser's steps, and the images that the network received."""
-    run, steps, received, networks = tiny_run(folder, **overrides), [], [], []
+    """A run of all phases, its trained network, the optimiser's steps, and the images that the network received, pose
+    images apart."""
+    run, steps, received, posed, networks = tiny_run(folder, **overrides), [], [], [], []
 
     def receive(module, inputs):
         if isinstance(module, (Baseline, FGSAM)) and module.training:
             networks.append(module)
             received.append(inputs[0])
+            posed.extend(inputs[1:])
 
     def keep(optimiser, *_):
         steps.append(Step(optimiser, networks[-1]))
@@ -96,12 +116,13 @@ def trained(folder, *, keep_steps=True, **overrides):
             patch.setattr(pose_upkeep, "pose_run_for", no_pose_data)
             patch.setenv("REID_DATA", str(folder))
             model = train.train(run)
-    return SimpleNamespace(run=run, model=model, steps=steps, received=received)
+    return SimpleNamespace(run=run, model=model, steps=steps, received=received, posed=posed)
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    return trained(tmp_path_factory.mktemp("whole"))
+    folder = tmp_path_factory.mktemp("whole")
+    return trained(folder, pose_weights=str(phase_0_file(folder)[1]))
 
 
 def index_of(image):
@@ -112,6 +133,11 @@ def index_of(image):
     index = round(pixels[0, 0, 0] / 5)
     assert np.abs(pixels - picture(index)).max() < 1e-3
     return index, mirrored
+
+
+def order_and_flips(batches):
+    """Which images the batches have in turn, and which of these are mirrored."""
+    return tuple(zip(*(index_of(image) for images in batches for image in images), strict=True))
 
 
 def test_each_phase_has_its_rates(whole):
@@ -143,32 +169,63 @@ def test_images_are_mirrored_by_halves_and_in_batches_of_4_people(whole):
     assert 0.3 < np.mean(flips) < 0.7 and len(set(flips)) > 9  # of 256 possible ones each
 
 
+def plain_loss(step, images):
+    """A step's network in float64, and eq. 11 of the images that it received, under the labels that are read from their
+    pixels."""
+    plain = step.model.double()
+    with torch.no_grad():
+        for name, parameter in plain.named_parameters():
+            parameter.copy_(step.values[name])
+    people = [index_of(image)[0] // IMAGES for image in images]
+    labels = torch.tensor(people)
+    found = plain_network(plain, images.double(), step.phase, training=True)
+    embeddings, _, identity_logits, attribute_logits, _ = found
+    loss = -sum(identity_logits.log_softmax(1)[i, label] for i, label in enumerate(people)) / len(people)
+    for position, logits in enumerate(attribute_logits.values()):
+        own = [CODES[100 + person][position] for person in people]
+        known = [i for i, code in enumerate(own) if code != UNLABELLED]
+        loss = loss - sum(logits.log_softmax(1)[i, own[i]] for i in known) / len(known)
+    if step.phase == 3:
+        loss = loss + sum(plain_branch_loss(f, labels, 0.5, 0.01, 2) for f in embeddings.values())
+    return plain, loss
+
+
+def assert_gradients(step, plain, loss):
+    """Those that the optimiser had are those of `loss` by the parameters of `plain`."""
+    names = [name for name, _ in plain.named_parameters()]
+    gradients = torch.autograd.grad(loss, [p for _, p in plain.named_parameters()], allow_unused=True)
+    largest = max(gradient.norm() for gradient in gradients if gradient is not None)
+    for name, expected in zip(names, gradients, strict=True):
+        given = step.gradients[name]
+        assert given is not None, name
+        error = (given.double() - expected).norm()
+        assert error < 0.03 * expected.norm() + 1e-4 * largest, f"phase {step.phase}, {name}: {error}"
+
+
 def test_each_steps_gradient_is_that_of_eq_1_to_11(whole):
-    """On the images that the network received, under the labels that are read from their pixels."""
     for step, images in zip(whole.steps, whole.received, strict=True):
-        plain = step.model.double()
-        with torch.no_grad():
-            for name, parameter in plain.named_parameters():
-                parameter.copy_(step.values[name])
-        people = [index_of(image)[0] // IMAGES for image in images]
-        labels = torch.tensor(people)
-        found = plain_network(plain, images.double(), step.phase, training=True)
-        embeddings, _, identity_logits, attribute_logits, _ = found
-        loss = -sum(identity_logits.log_softmax(1)[i, label] for i, label in enumerate(people)) / len(people)
-        for position, logits in enumerate(attribute_logits.values()):
-            own = [CODES[100 + person][position] for person in people]
-            known = [i for i, code in enumerate(own) if code != UNLABELLED]
-            loss = loss - sum(logits.log_softmax(1)[i, own[i]] for i in known) / len(known)
-        if step.phase == 3:
-            loss = loss + sum(plain_branch_loss(f, labels, 0.5, 0.01, 2) for f in embeddings.values())
-        names = [name for name, _ in plain.named_parameters()]
-        gradients = torch.autograd.grad(loss, [p for _, p in plain.named_parameters()], allow_unused=True)
-        largest = max(gradient.norm() for gradient in gradients if gradient is not None)
-        for name, expected in zip(names, gradients, strict=True):
-            given = step.gradients[name]
-            assert given is not None, name
-            error = (given.double() - expected).norm()
-            assert error < 0.03 * expected.norm() + 1e-4 * largest, f"phase {step.phase}, {name}: {error}"
+        assert_gradients(step, *plain_loss(step, images))
+
+
+def test_phase_2_starts_from_phase_0s_net_and_phase_3_from_phase_2s(whole):
+    phase_0 = torch.load(whole.run.settings.pose_weights, weights_only=True)["model"]
+    second, third = (next(step for step in whole.steps if step.phase == phase).values for phase in (2, 3))
+    for name, value in phase_0.items():
+        assert torch.equal(second[f"pose_net.{name}"], value) and not torch.equal(third[f"pose_net.{name}"], value)
+
+
+def test_a_seed_decides_the_batches_flips_and_weights_to_start_from(whole, tmp_path):
+    (tmp_path / "again").mkdir()
+    torch.manual_seed(7)
+    one_epoch = {"last_phase": 1, "phase_epochs": [1, 0, 0]}
+    again, other = trained(tmp_path / "again", **one_epoch), trained(tmp_path, seed=1, **one_epoch)
+    order, flips = order_and_flips(whole.received[:2])
+    other_order, other_flips = order_and_flips(other.received)
+    assert order_and_flips(again.received) == (order, flips)
+    assert order != other_order and flips != other_flips
+    for name, value in whole.steps[0].values.items():
+        torch.testing.assert_close(again.steps[0].values[name], value, rtol=0, atol=0)
+        assert value.ndim == 1 or not torch.allclose(other.steps[0].values[name], value), name
 
 
 def test_each_phases_parameters_are_adams_by_hand(whole):

@@ -22,8 +22,8 @@ class RunJob:
     """Call it to execute a run; submitit pickles it. The same job is called again when it was preempted, has timed out
     or its node has failed: it then resumes.
 
-    words: of the command line, without --resume and --force; replaces: see `stamp`, of the run that --force is to
-    replace.
+    words: of the command line, of a training without --resume and --force; replaces: see `stamp`, of the run that
+    --force is to replace.
     """
 
     words: list[str]

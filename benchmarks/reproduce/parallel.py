@@ -76,20 +76,25 @@ def _named(thing: str, names: Sequence[str]) -> str:
 
 
 def execute_at_once(runs: Sequence[PlannedRun], slots: Sequence[Slot], num_processes: int = 1) -> list[Failure]:
-    """Execute the runs, as many at once as there are slots; returns those that failed. Ctrl-C stops them all."""
+    """Execute the runs, as many at once as there are slots, each after the one that it starts from; returns those that
+    failed. Ctrl-C stops them all."""
     waiting = sorted(runs, key=lambda run: not measures_alone(run))
     progress, free, running = Progress(waiting, len(slots), len(slots) / num_devices(slots)), list(slots), {}
 
-    def startable() -> bool:
-        if not (waiting and free):
-            return False
-        return not running or not any(map(measures_alone, [waiting[0], *(run for run, _ in running.values())]))
+    def startable() -> PlannedRun | None:
+        at_work = [run for run, _ in running.values()]
+        unfinished = {run.directory for run in [*waiting, *at_work]}
+        ready = next((run for run in waiting if run.after not in unfinished), None)
+        if not free or ready is None or (at_work and any(map(measures_alone, [ready, *at_work]))):
+            return None
+        return ready
 
     with signals_interrupt():
         try:
             while waiting or running:
-                while startable():
-                    planned, slot = waiting.pop(0), free.pop(0)
+                while planned := startable():
+                    waiting.remove(planned)
+                    slot = free.pop(0)
                     running[start(planned, slot, num_processes)] = planned, slot
                     progress.started(planned, slot.place)
                 time.sleep(POLL_SECONDS)

@@ -78,6 +78,17 @@ def test_a_papers_own_program_runs_by_itself_and_first(fake):
     assert min(began[1:]) > began[0] + 0.3
 
 
+def test_a_run_waits_for_the_one_that_it_starts_from_and_others_do_not(fake):
+    body = "(pathlib.Path(sys.argv[1]) / 'at').write_text(str(time.time())); "
+    start = fake("start", body + "time.sleep(0.4); (pathlib.Path(sys.argv[1]) / 'weights').touch()", run=object())
+    after = fake("after", body + "assert (pathlib.Path(sys.argv[1]).parent / 'start/weights').is_file()", run=object())
+    other = fake("other", body, run=object())
+    after.after, other.after = start.directory, start.directory.with_name("finished before")
+    assert execute_at_once([start, after, other], SLOTS) == []
+    began = [float((run.directory / "at").read_text()) for run in (start, other, after)]
+    assert began == sorted(began)
+
+
 SLOW = """
     import signal
     def stopped(*_):

@@ -13,6 +13,8 @@ from common.runs import Run, open_run
 from common.runs.record import program_directory, read_record
 from common.runs.source import source_hash
 
+KEEP_WEIGHTS = ("pretrain_pose",)  # programs that train what other runs share, again only with --force
+
 
 @dataclass
 class PlannedRun:
@@ -27,6 +29,7 @@ class PlannedRun:
     evaluated: int  # images to extract features of
     run: Run | None = None  # None for a program without training
     seconds: float = 0.0
+    after: Path | None = None  # the directory of the run that it starts from
 
     @property
     def to_do(self) -> bool:
@@ -92,6 +95,19 @@ def chosen_rows(
     return [entry for entry in rows if entry[2].id in only or (entry[0].run.label in only and in_scope(entry[1]))]
 
 
+def with_starts(paper: PaperSpec, rows: Sequence[tuple[Row, str, Document]]) -> list[tuple[Row, str]]:
+    """(row, data set) of the rows, and ahead of the first whose setting `start_from` names another run that run's."""
+    ours = {row.run.label: row.run for document in paper.documents for row, _ in document.runs()}
+    found, added = [], set()
+    for row, dataset, _ in rows:
+        start = ours.get(row.run.set.get("start_from"))
+        if start and (start.label, dataset) not in added:
+            added.add((start.label, dataset))
+            found.append((Row(method=start.label, run=start, only=row.only), dataset))
+        found.append((row, dataset))
+    return found
+
+
 def make_plan(
     paper: PaperSpec,
     *,
@@ -106,6 +122,7 @@ def make_plan(
     """The runs that the chosen rows need, each once, with its state in the runs folder.
 
     data_root: real data, at the paper's settings; None for synthetic data at demo size. also: see `chosen_rows`.
+    A run that others start from is planned with them; force does not reach it where nobody asked for it.
     UserError: none of the data sets is there.
     """
     rows = chosen_rows(paper, scope, only, demo=data_root is None, also=also)
@@ -116,15 +133,19 @@ def make_plan(
         raise UserError("nothing can be run:\n       " + "\n       ".join(left_out))
     data_arguments = ["--data-root", str(data_root)] if data_root else ["--demo"]
     planned: dict[str, PlannedRun] = {}
-    for row, name, _ in rows:
+    asked = {(row.run.label, name) for row, name, _ in rows}
+    for row, name in with_starts(paper, rows):
         dataset = datasets.get(name)
         if dataset is None or not row.fits(dataset.kind):
             continue
+        again = force and (row.run.label, name) in asked
         for seed in seeds if row.run.program == "train" else [0]:
             if row.run.program == "train":
-                run = _plan_training(paper.paper, row.run, dataset, seed, device, data_arguments, force)
+                run = _plan_training(paper.paper, row.run, dataset, seed, device, data_arguments, again)
+                start = planned.get(f"{dataset.name}-{dataset.kind}-{row.run.set.get('start_from')}-s{seed}")
+                run.after = start.directory if start else None
             else:
-                run = _plan_program(paper.paper, row.run, dataset, device, data_arguments, force)
+                run = _plan_program(paper.paper, row.run, dataset, device, data_arguments, again)
             planned.setdefault(run.name, run)
     kind = next(iter(datasets.values())).kind
     return Plan(chosen_documents(paper, scope, only), list(planned.values()), left_out, kind)
@@ -179,12 +200,14 @@ def _plan_training(
 def _plan_program(
     paper: str, spec: RunSpec, dataset: DataSet, device: str, data_arguments: list[str], force: bool
 ) -> PlannedRun:
-    """Programs without training are quick: a result that is not up to date is computed again."""
+    """Programs are quick: a result that is not up to date is computed again."""
     directory, module = program_directory(paper, spec.program, dataset), spec.module(paper)
     record = read_record(directory / "result.json")
     current = record and (record.data.fingerprint, record.source_hash) == (dataset.fingerprint, source_hash(module))
     arguments = ["--dataset", dataset.name, *data_arguments, "--device", device]
     if spec.program in BASELINES:
         arguments = [spec.program, "--paper", paper, *arguments]
+    elif force and spec.program in KEEP_WEIGHTS:
+        arguments.append("--force")
     state = "finished" if current and not force else "new"
     return PlannedRun(directory.name, directory, module, arguments, state, 0, 0)

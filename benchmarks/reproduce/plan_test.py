@@ -42,9 +42,9 @@ def market(tmp_path, monkeypatch):
     return dataset
 
 
-def planned(**changes):
+def planned(paper=SPEC, **changes):
     asked = {"scope": "headline", "only": (), "seeds": [0], "data_root": None, "device": "cpu", "force": False}
-    return make_plan(SPEC, **(asked | changes))
+    return make_plan(paper, **(asked | changes))
 
 
 def names(plan):
@@ -106,6 +106,32 @@ def test_only_takes_documents_and_variants_and_names_what_it_knows():
     assert labels == ["baseline", "baseline", "baseline", *sweep, "baseline", "baseline", "baseline"]
     with pytest.raises(UserError, match=r"nothing in ndmf_net is named 'table9'.*table5"):
         chosen_rows(SPEC, "headline", ["table9"], demo=True)
+
+
+def test_the_run_that_others_start_from_is_planned_ahead_of_them_but_not_forced_with_them(
+    market, make_record, monkeypatch
+):
+    monkeypatch.setattr("common.runs.run.source_hash", lambda module: "5" * 16)
+    paper = load_spec("fgsam")
+    plan = planned(paper, only=["fig5_alpha"], seeds=[0, 1])
+    others = [f"demo-full+{alpha}phase=3+start_from=full" for alpha in ("alpha=0.1+", "alpha=0.3+", "")]
+    assert [name for name in names(plan) if "0.7" not in name and "0.9" not in name] == [
+        f"{run}-s{seed}" for run in ("demo-full", *others) for seed in (0, 1)
+    ]
+    starts = {run.run.seed: run.directory for run in plan.runs[:2]}
+    assert [run.after for run in plan.runs[:2]] == [None, None]
+    assert all(run.after == starts[run.run.seed] for run in plan.runs[2:])
+    begin(plan, "full", make_record, finished=True, source="5" * 16)
+    forced = planned(paper, only=["fig5_alpha"], force=True)
+    assert [run.state for run in forced.runs] == ["finished"] + ["new"] * 5
+    assert not [run for run in planned(paper, only=["full"]).runs if run.run.variant != "full"]
+
+
+def test_a_program_whose_weights_others_share_is_forced_to_train_them_again(market):
+    paper = load_spec("fgsam")
+    for name, own in (("pretrain_pose", ["--force"]), ("count_attributes", [])):
+        plain, forced = (planned(paper, only=[name], force=force).runs[0].arguments for force in (False, True))
+        assert forced == [*plain, *own] and "--force" not in plain
 
 
 def begin(plan, label, make_record, *, finished=False, source=None):

@@ -61,7 +61,8 @@ def load_submitit() -> Any:
 
 
 def execute_as_jobs(runs: Sequence[PlannedRun], cluster: Cluster) -> list[Failure]:
-    """Submit the runs, unless they are queued already, and wait for them; returns those that failed.
+    """Submit the runs, unless they are queued already, and wait for them; returns those that failed. A run that starts
+    from another one is queued until that one's job has ended.
 
     Detached: Ctrl-C was pressed, the jobs go on. UserError: no Slurm, or it refuses a job.
     """
@@ -69,7 +70,8 @@ def execute_as_jobs(runs: Sequence[PlannedRun], cluster: Cluster) -> list[Failur
     queued = queue() if cluster.name == "slurm" else {}
     for planned in runs:
         try:
-            jobs[planned.directory], verb = find_or_submit(planned, cluster, queued or {})
+            start = jobs.get(planned.after)
+            jobs[planned.directory], verb = find_or_submit(planned, cluster, queued or {}, start and start.job_id)
         except Exception as error:  # sbatch's message, which submitit wraps in several types
             raise UserError(
                 f"{label(planned)} cannot be submitted: {error}. {len(jobs)} jobs were submitted"
@@ -86,8 +88,10 @@ def execute_as_jobs(runs: Sequence[PlannedRun], cluster: Cluster) -> list[Failur
     return progress.failures
 
 
-def find_or_submit(planned: PlannedRun, cluster: Cluster, queued: dict[str, tuple[str, str]]) -> tuple[Any, str]:
-    """(job, `found` or `submitted`). queued: see `queue`."""
+def find_or_submit(
+    planned: PlannedRun, cluster: Cluster, queued: dict[str, tuple[str, str]], after: str | None = None
+) -> tuple[Any, str]:
+    """(job, `found` or `submitted`). queued: see `queue`; after: the job that must have ended before it starts."""
     submitit = load_submitit()
     folder = planned.directory.parent / "jobs"
     folder.mkdir(parents=True, exist_ok=True)
@@ -105,7 +109,8 @@ def find_or_submit(planned: PlannedRun, cluster: Cluster, queued: dict[str, tupl
         slurm_partition=cluster.partition,
         slurm_signal_delay_s=SIGNAL_SECONDS,
         slurm_srun_args=[f"--cpus-per-task={cluster.cpus}"],  # since Slurm 22.05 srun does not take it from sbatch
-        slurm_additional_parameters={"requeue": True, "chdir": str(REPOSITORY)},
+        slurm_additional_parameters={"requeue": True, "chdir": str(REPOSITORY)}
+        | ({"dependency": f"afterany:{after}"} if after else {}),
     )
     job = executor.submit(job_of(planned, cluster))
     write_text(note, json.dumps({"job": job.job_id}))
@@ -115,7 +120,8 @@ def find_or_submit(planned: PlannedRun, cluster: Cluster, queued: dict[str, tupl
 def job_of(planned: PlannedRun, cluster: Cluster) -> RunJob:
     words = words_of(planned, cluster.num_processes)
     replaced = stamp(planned.directory) if "--force" in words else None
-    words = [word for word in words if word not in ("--force", "--resume")]
+    if planned.run:
+        words = [word for word in words if word not in ("--force", "--resume")]
     if "--device" in words:  # the plan was made for this machine, which may have no GPU
         words[words.index("--device") + 1] = cluster.device
     return RunJob(

@@ -78,7 +78,8 @@ def test_a_job_that_starts_again_before_its_run_began_still_forces_and_a_program
     job = job_of(run, HERE)
     assert job.replaces == stamp(run.directory) and job._how_to_start() == ["--force"]
     run.run = None
-    assert job_of(run, HERE)._how_to_start() == []
+    program = job_of(run, HERE)
+    assert program.words[-1] == "--force" and program._how_to_start() == []
     assert RunJob([], run.directory, log_file(run), 1, trains=True)._how_to_start() == ["--resume"]
 
 
@@ -153,6 +154,15 @@ def test_ctrl_c_leaves_the_jobs_and_the_same_command_finds_them_again(fake, on_s
     shown = capsys.readouterr().err
     assert "found     paper/a  (job 101" in shown and "submitted paper/b  (job 103" in shown
     assert json.loads((runs[1].directory.parent / "jobs" / "b.json").read_text()) == {"job": "103"}
+
+
+def test_a_run_is_queued_until_the_job_of_the_one_that_it_starts_from_has_ended(fake, on_slurm, monkeypatch):
+    runs, submitted = [fake("start", ""), fake("after", ""), fake("other", "")], on_slurm(dict)
+    runs[1].after, runs[2].after = runs[0].directory, runs[0].directory.with_name("finished before")
+    monkeypatch.setattr(slurm, "follow", lambda *_: None)
+    execute_as_jobs(runs, Cluster())
+    found = [parameters["slurm_additional_parameters"].get("dependency") for parameters in submitted]
+    assert found == [None, "afterany:101", None]
 
 
 def parsed(*words):
