@@ -79,14 +79,20 @@ def test_a_papers_own_program_runs_by_itself_and_first(fake):
 
 
 def test_a_run_waits_for_the_one_that_it_starts_from_and_others_do_not(fake):
-    body = "(pathlib.Path(sys.argv[1]) / 'at').write_text(str(time.time())); "
-    start = fake("start", body + "time.sleep(0.4); (pathlib.Path(sys.argv[1]) / 'weights').touch()", run=object())
-    after = fake("after", body + "assert (pathlib.Path(sys.argv[1]).parent / 'start/weights').is_file()", run=object())
-    other = fake("other", body, run=object())
-    after.after, other.after = start.directory, start.directory.with_name("finished before")
-    assert execute_at_once([start, after, other], SLOTS) == []
-    began = [float((run.directory / "at").read_text()) for run in (start, other, after)]
-    assert began == sorted(began)
+    start = """
+        place, deadline = pathlib.Path(sys.argv[1]), time.monotonic() + 20
+        while not (place.parent / "other" / "begun").is_file():
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        (place / "weights").touch()
+        """
+    runs = [
+        fake("start", start, run=object()),
+        fake("after", "assert (pathlib.Path(sys.argv[1]).parent / 'start' / 'weights').is_file()", run=object()),
+        fake("other", "(pathlib.Path(sys.argv[1]) / 'begun').touch()", run=object()),
+    ]
+    runs[1].after, runs[2].after = runs[0].directory, runs[0].directory.with_name("finished before")
+    assert execute_at_once(runs, SLOTS) == []
 
 
 SLOW = """
