@@ -177,13 +177,13 @@ def departures(tmp_path_factory):
 
 
 def test_the_literal_form_loses_the_pose_net_and_the_kept_one_does_not(departures):
-    """Measured after steps 2 and 30: literal 3e2 and 2e10, a rate of its own 0.3 and 3.7, maps 0.1 and 0.13 (never more
-    than 0.22)."""
+    """Measured after steps 2 and 30, with three draws of the augmentation or of rounding: literal 40 to 300 and 2e10 to
+    5e11, a rate of its own 0.2 to 0.3 and 0.5 to 3.7, maps 0.1 and 0.09 to 0.13 (never more than 0.22)."""
     literal, own_rate, maps = departures["literal"], departures["its own rate"], departures["maps"]
     kept = settings_of(demo=False)
     assert {"pose_rate": kept.pose_rate, "pose_loss": kept.pose_loss} == READINGS["maps"]
     assert all(len(departures[reading]) == 15 for reading in READINGS if reading != "frozen")
     assert literal[1] > 100 and literal[-1] > 1e6
-    assert own_rate[-1] > 1  # slower, but away
-    assert max(maps) < 0.4 and maps[-1] < own_rate[-1] / 5
+    assert own_rate[-1] > 0.3  # slower, but away
+    assert max(maps) < 0.3 and maps[-1] < own_rate[-1] / 3
     assert max(departures["frozen"]) < 1e-8

@@ -92,7 +92,7 @@ def test_without_any_real_run_one_line_names_command_and_cost(make_record, commi
     text = "\n".join(render_document(committed([make_record()]), SPEC.document("table5")))
     command = "`make reproduce-ndmf DATA_ROOT=DIR ONLY=table5 YES=1`"
     assert (
-        f"- To run on real data: {command} (5 trainings, about 7.5 GPU hours and 14 GB of disk, both estimated)."
+        f"- To run on real data: {command} (5 trainings, about 7.5 GPU hours and 15 GB of disk, both estimated)."
         in text
     )
     assert "| Baseline + PCAM" in text and "not run (a)" in text
