@@ -198,6 +198,12 @@ def test_erased_rectangles_cover_2_to_40_percent_anywhere(read):
         np.testing.assert_allclose(thirds, 1 / 3, atol=0.1)
 
 
+def test_each_step_of_an_epoch_has_its_own_draws(tmp_path, monkeypatch):
+    found = watch(tmp_path, monkeypatch, identities=12, images=3, num_epochs=1)
+    steps = [[read_chart(image)[1:4] for image in torch.cat(pair)] for pair in found.received]
+    assert len(steps) == 2 and steps[0] != steps[1]
+
+
 def test_the_rows_without_re_erase_nothing(tmp_path, monkeypatch):
     found = watch(tmp_path, monkeypatch, variant="dfw_sln", num_epochs=1)
     assert all(read_chart(image).erased is None for pair in found.received for half in pair for image in half)

@@ -140,8 +140,8 @@ def verification_scores(model: MutualAttentionNet, run: Run, mean: Tensor) -> di
         means = {name: total / (len(pairs.same) / 2) for name, total in totals.items()}  # half of each label
         for maps3, same in batches() if model.own_attention else ():
             replaced = {
-                "label_mean": {name: probes.frozen_to(mean[same.long()]) for name, mean in means.items()},
-                "frozen": {name: probes.frozen_to(mean.mean(0)) for name, mean in means.items()},
+                "label_mean": {name: probes.frozen_to(of_labels[same.long()]) for name, of_labels in means.items()},
+                "frozen": {name: probes.frozen_to(of_labels.mean(0)) for name, of_labels in means.items()},
             }
             for way, outputs in replaced.items():
                 with probes.replaced_outputs(model, outputs):
