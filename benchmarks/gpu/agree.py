@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.observe import Enough, runs_in
 from benchmarks.pages.staleness import Today
 from benchmarks.records import published_records
 from benchmarks.spec import known_papers
@@ -29,7 +30,7 @@ from common.errors import UserError
 from common.images import ImageStore
 from common.runs.record import Record, read_record
 
-from .subject import Enough, Subject, runs_in, spec_of
+from .subject import Subject, spec_of
 
 LIMIT = 1e-3  # relative, of features and losses
 ROUNDING_FACTOR = 3  # two roundings lead to two trainings, and neither is the one that differs most

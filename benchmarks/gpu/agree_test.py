@@ -10,6 +10,7 @@ import torch
 from benchmarks.gpu import agree
 from benchmarks.gpu.agree import LIMIT, compared_losses, noise_of
 from benchmarks.gpu.subject import OutOfTime
+from benchmarks.observe import Enough
 from benchmarks.pretend_gpu import PretendGPU
 from common.evaluation import LoadedRun
 from common.runs import Run
@@ -39,7 +40,7 @@ def test_dropout_is_off_and_both_devices_compute_in_fp32(on_gpu, monkeypatch):
     def train(self, words, observer):
         run = self.run(words)
         seen.append((run.settings.dropout, run.precision, run.device.type))
-        with pytest.raises(agree.Enough):
+        with pytest.raises(Enough):
             for _ in range(3):
                 observer(None, {"loss": 2.0}, 4)
 

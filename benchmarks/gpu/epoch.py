@@ -5,12 +5,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.observe import runs_in
 from common.images import ImageStore
 from common.runs import Run
 from common.runs.record import read_record
 
 from .speed import size_of
-from .subject import SCRATCH, Subject, peak_bytes, reset_peak, runs_in
+from .subject import SCRATCH, Subject, peak_bytes, reset_peak
 
 
 def epoch(subject: Subject) -> dict[str, Any]:

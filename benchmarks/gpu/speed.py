@@ -17,13 +17,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from benchmarks.observe import Enough, runs_in
 from benchmarks.speed.training import rate
 from common.backbones import NAMES, ResNet, build_resnet
 from common.errors import UserError
 from common.images import ImageStore
 from common.runs import Meter, Run
 
-from .subject import SCRATCH, Enough, Subject, free_memory, peak_bytes, reset_peak, runs_in, synchronise
+from .subject import SCRATCH, Subject, free_memory, peak_bytes, reset_peak, synchronise
 
 EMBEDDED = 128  # images of a batch, as in scoring
 COMPILED_GRAPHS = 64  # that torch may keep of one function; each stage needs some

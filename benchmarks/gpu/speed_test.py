@@ -9,6 +9,7 @@ from torch import nn
 from benchmarks.gpu import epoch, speed, subject
 from benchmarks.gpu.command import Check
 from benchmarks.gpu.speed import StepTimer, compiled_backbones
+from benchmarks.observe import Enough
 from common.backbones import build_resnet
 
 OWN = {"precision", "batch", "size", "images_per_second", "memory"}
@@ -23,7 +24,7 @@ def test_steps_are_timed_within_epochs_after_the_warm_up(make_subject, monkeypat
     for in_epoch in (1, 2, 3, 1):  # the first two warm up; the first of an epoch follows a checkpoint
         timer(SimpleNamespace(num_steps=in_epoch), {}, 8)
     assert timer.seconds == 1 and timer.images == 8
-    with pytest.raises(subject.Enough):
+    with pytest.raises(Enough):
         timer(SimpleNamespace(num_steps=2), {}, 8)
     assert timer.seconds == 2.5 and timer.images == 16
 

@@ -5,33 +5,25 @@ import functools
 import gc
 import json
 import math
-import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from benchmarks.observe import Observer, train_observed
 from benchmarks.spec import PaperSpec, RunSpec, load_spec
 from common.datasets import open_dataset, synthetic_folder
 from common.errors import UserError
 from common.paper import Paper, load_paper
 from common.paths import package_folder
-from common.runs import Meter, Run, open_run
+from common.runs import Run, open_run
 from common.runs.settings import load_settings, settings_hash
-
-Observer = Callable[[Meter, dict[str, float], int], None]
 
 spec_of = functools.cache(load_spec)
 
 SCRATCH = {"pretrained": "none"}  # at the paper's own settings: ImageNet weights change no speed
-
-
-class Enough(Exception):
-    """Raised by an observer: the training has shown what was asked."""
 
 
 class OutOfTime(Exception):
@@ -115,36 +107,12 @@ class Subject:
 
     def train(self, words: list[str], observer: Observer = lambda *_: None) -> None:
         """Run train.py in this process until it ends or the observer raises Enough. UserError: what it reported."""
-        Meter.observers.append(observer)
-        try:
-            self.paper.train.main(words)
-        except Enough:
-            pass
-        except SystemExit as stop:  # `command` has turned an error into an exit code; 0: it was finished already
-            if isinstance(stop.__context__, UserError | KeyboardInterrupt):
-                raise stop.__context__ from None
-            if stop.code:
-                raise UserError(f"train.py ended with exit code {stop.code}") from None
-        finally:
-            Meter.observers.remove(observer)
+        train_observed(self.paper, words, observer)
 
     def check_time(self, *_: Any) -> None:
         """An observer that ends the training at the part's deadline."""
         if time.monotonic() > self.deadline:
             raise OutOfTime
-
-
-@contextmanager
-def runs_in(folder: Path) -> Iterator[Path]:
-    """Whatever runs meanwhile leaves its files in this folder."""
-    before = os.environ.get("REID_RUNS")
-    os.environ["REID_RUNS"] = str(folder)
-    try:
-        yield folder
-    finally:
-        os.environ.pop("REID_RUNS")
-        if before is not None:
-            os.environ["REID_RUNS"] = before
 
 
 def synchronise(device: torch.device) -> None:

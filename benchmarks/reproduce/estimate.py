@@ -1,19 +1,17 @@
-"""The time that a plan takes, from finished runs of the paper or from a short probe of its network."""
+"""The time that a plan takes, from finished runs of the paper or from a short probe of its networks."""
 
-import time
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Sequence
 
-import torch
-
-from common.errors import UserError
 from common.paper import load_paper, training_cost
 from common.runs import Run
 from common.runs.record import Record
 
 from .plan import Plan, PlannedRun
+from .probe import embedding_rate, training_rate
 
 LEAST_SECONDS = 8.0  # of any run, mostly starting, reading and decoding; a colour histogram or a count needs no more
-PROBE_IMAGES = 32  # per batch
+PROBED_TRAININGS = 3  # at most, until one answers
 
 
 def estimate(plan: Plan, records: Sequence[Record], published: Sequence[Record] = ()) -> None:
@@ -25,16 +23,37 @@ def estimate(plan: Plan, records: Sequence[Record], published: Sequence[Record] 
         if planned.run is None:
             planned.seconds = program_seconds(planned, [*records, *published])
     trained = [planned for planned in plan.to_do if planned.run is not None]
-    probed: dict[str, float] = {}
+    probed = Probed(trained)
     for planned in trained:
         run, cost = planned.run, training_cost(load_paper(planned.run.paper))
         own = [record for record in records if record.variant == run.variant]
         rate = measured_rate(run, own) or measured_rate(run, records)
         if rate is None:
-            if run.variant not in probed:
-                probed[run.variant] = embedding_rate(run) or min(probed.values(), default=1.0)
-            rate = probed[run.variant] / cost
+            cost, rate = probed.cost, probed.embedding_rate(run) / probed.cost
         planned.seconds = LEAST_SECONDS + planned.images / rate + planned.evaluated / (cost * rate)
+
+
+class Probed:
+    """What probes of a plan's runs have shown; each is made when it is first asked for."""
+
+    def __init__(self, trained: Sequence[PlannedRun]):
+        self.trained = trained
+        self.rates: dict[str, float] = {}  # of embedding, by variant
+
+    def embedding_rate(self, run: Run) -> float:
+        """Images per second. A network that cannot be probed is taken to be as slow as the slowest other."""
+        if run.variant not in self.rates:
+            self.rates[run.variant] = embedding_rate(run) or min(self.rates.values(), default=1.0)
+        return self.rates[run.variant]
+
+    @functools.cached_property
+    def cost(self) -> float:
+        """Time to train on one image over the time to embed it, of the first run that can be trained now; the paper's
+        constant where none can."""
+        for planned in [planned for planned in self.trained if planned.images][:PROBED_TRAININGS]:
+            if rate := training_rate(planned):
+                return self.embedding_rate(planned.run) / rate
+        return training_cost(load_paper(self.trained[0].run.paper))
 
 
 def program_seconds(planned: PlannedRun, records: Sequence[Record]) -> float:
@@ -53,23 +72,6 @@ def measured_rate(run: Run, records: Sequence[Record]) -> float | None:
         and asked == (record.config["height"], record.config["width"], record.machine.device, record.machine.precision)
     ]
     return min(rates) if rates else None
-
-
-@torch.inference_mode()
-def embedding_rate(run: Run, *, batches: int = 3) -> float | None:
-    """Images per second that the run's network embeds, after one warm-up batch; None if it needs more input than
-    images."""
-    loaded = load_paper(run.paper).evaluate.network_of(run).ready()
-    embed = next(iter(loaded.embed.values())) if isinstance(loaded.embed, Mapping) else loaded.embed
-    images = torch.zeros(PROBE_IMAGES, 3, run.settings.height, run.settings.width, dtype=torch.uint8)
-    try:
-        embed(images).cpu()
-    except UserError:
-        return None
-    started = time.monotonic()
-    for _ in range(batches):
-        embed(images).cpu()  # waits for the device
-    return batches * PROBE_IMAGES / (time.monotonic() - started)
 
 
 def duration_text(seconds: float) -> str:

@@ -63,6 +63,7 @@ def test_one_name_makes_all_persons_names(folder):
         ("b.jpg,,2,query", "line 3, column person: empty"),
         ("b.jpg,7,2", "line 3, column split: empty"),
         ("b.jpg,7,2,train", "no line has the split query"),
+        ("b.jpg,-1,2,train", "line 3, column person: -1 is junk, which cannot be trained on"),
     ],
 )
 def test_mistakes_are_named_by_line_and_column(folder, line, message):

@@ -133,6 +133,13 @@ def test_a_run_whose_source_changed_while_it_was_interrupted_is_stale(start, tmp
     assert start().state() == "stale"
 
 
+def test_all_processes_share_buffers_after_each_epoch(start, monkeypatch):
+    shared, model = [], layer()
+    monkeypatch.setattr("common.distributed.share_buffers", lambda *parts: shared.append(parts))
+    train(start(), model, epochs=2)
+    assert shared == [(model,), (model,)]
+
+
 @pytest.fixture
 def another_process():
     """another_process(file): a process that holds a lock file until it is killed."""
