@@ -45,7 +45,9 @@ def reported_gain(document: Document, row: Row, column: Column) -> str:
 
 
 def gain(document: Document, row: Row, column: Column, source: Source) -> str:
-    """What our row has over our baseline, `+2.1` or `+0.4 (noise)`; nothing for the baseline itself."""
+    """What our row has over our baseline, `+2.1` or `+0.4 (noise)`; nothing for the baseline itself, and nothing where
+    only one of the two is stale."""
+    source = source.of_one_age(document)
     baseline, summary = (source.summary(document, one, column) for one in (document.rows[0], row))
     if row is document.rows[0] or baseline is None or summary is None:
         return ""
@@ -57,7 +59,7 @@ def gain(document: Document, row: Row, column: Column, source: Source) -> str:
 
 def agreement(document: Document, source: Source) -> list[str]:
     """One Markdown line: Kendall's tau of each column, and its noise; nothing with fewer than FEWEST_ROWS rows."""
-    parts = []
+    source, parts = source.of_one_age(document), []
     for column in document.columns:
         rows = [
             (row.reported[column.id], summary)

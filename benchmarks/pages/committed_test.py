@@ -11,6 +11,7 @@ from benchmarks.pages.figures import draw_from_records, read_figure_data
 from benchmarks.pages.markdown import anchor, joined, markdown_table
 from benchmarks.pages.page import render_page
 from benchmarks.pages.sources import committed_sources
+from benchmarks.pages.staleness import Today
 from benchmarks.pages.table import Page
 from benchmarks.records import BENCHMARKS, published_records
 from benchmarks.reproduce.plan import chosen_rows
@@ -99,9 +100,10 @@ def test_the_table_on_the_weights_page_is_what_make_tables_writes():
 
 
 @pytest.mark.parametrize("paper", known_papers())
-def test_figures_are_complete_and_small(paper, tmp_path, today):
+def test_figures_are_complete_and_small(paper, tmp_path):
     """The committed figures are those drawn from records and those with data; none is larger than 300 kB."""
-    draw_from_records(load_spec(paper), committed_sources(published_records(paper), today), tmp_path)
+    spec = load_spec(paper)
+    draw_from_records(spec, committed_sources(published_records(paper), Today(spec)), tmp_path)
     data = read_figure_data(BENCHMARKS / "results" / paper / "figures")
     wanted = {file.name for file in tmp_path.iterdir()} | {f"{document}-{kind}.png" for document, kind in data}
     found = {file.name: file.stat().st_size for file in (BENCHMARKS / "tables" / paper).glob("*.png")}

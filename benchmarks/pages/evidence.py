@@ -122,6 +122,7 @@ def _difference(paper: PaperSpec, claim: Claim, metric: str, source: Source) -> 
 
 def _optimum(paper: PaperSpec, claim: Claim, metric: str, source: Source) -> Finding:
     document = paper.document(claim.document)
+    source = source.of_one_age(document)
     named = claim.demo_best if source.kind == "demo" and claim.demo_best else claim.best
     column = column_of(document, metric)
     sides = {row.method: Side(document, row, column) for row in document.rows if _runs(row, source)}

@@ -25,7 +25,7 @@ def read_figure_data(folder: Path) -> dict[tuple[str, str], dict]:
 def draw_from_records(paper: PaperSpec, sources: list[Source], folder: Path) -> None:
     """Draw every sweep and every set of curves, for each source that has records of it."""
     for document in paper.documents:
-        for source in sources:
+        for source in (source.of_one_age(document) for source in sources):
             file = folder / f"{document.id}-{source.kind}.png"
             if document.kind == "sweep" and source.covers(document):
                 draw_sweep(document, source, file)

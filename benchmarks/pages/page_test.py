@@ -7,6 +7,7 @@ import pytest
 from benchmarks.pages.ablation import noise_level, rank_agreement
 from benchmarks.pages.commands import ASK_ABOVE_SECONDS, gpu_hours, make_command, trainings, unpublished
 from benchmarks.pages.effects import effect
+from benchmarks.pages.figures import draw_from_records
 from benchmarks.pages.page import render_document, render_page
 from benchmarks.pages.sources import Summary, committed_sources, local_sources
 from benchmarks.pages.table import Page, summary_text
@@ -237,6 +238,34 @@ def test_with_one_seed_the_noise_is_unknown(make_record, committed):
     assert order.endswith("mAP 0.80 (5 rows).")
 
 
+def test_stale_runs_are_not_compared_with_todays(make_record, committed):
+    """A stale row has no difference from today's baseline, no place in the order and no part in the noise."""
+    changed = {"sam": {"source_hash": "6" * 16}}
+    records = [
+        make_record(row, seed, 0.5 + position / 100 + seed * (0.2 if row == "sam" else 0.02), **changed.get(row, {}))
+        for position, row in enumerate(ROWS)
+        for seed in (0, 1)
+    ]
+    lines = render_document(committed(records), SPEC.document("table5"))
+    shown = {name: cells(lines, name)[-2] for name in ("Baseline + PCAM", "Baseline + SAM", "Baseline + NDEM")}
+    assert shown == {"Baseline + PCAM": "+1.0 (noise)", "Baseline + SAM": "", "Baseline + NDEM": "+3.0"}
+    (order,) = [line for line in lines if "Kendall" in line]
+    assert order.endswith("mAP 1.00 (4 rows, s = 1.41).")
+    alike = [record.model_copy(update={"source_hash": "6" * 16}) for record in records]
+    assert cells(render_document(committed(alike), SPEC.document("table5")), "Baseline + SAM")[-2] != ""
+
+
+def test_a_curve_joins_no_stale_points_to_todays(make_record, today, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("benchmarks.pages.figures.line_figure", lambda file, **shown: drawn.append(shown["series"]))
+    labels = ("full+num_parts=2", "full+num_parts=4", "full")
+    records = [make_record(label, mAP=0.5, source_hash=hash) for label, hash in zip(labels, "655", strict=True)]
+    records = [record.model_copy(update={"source_hash": record.source_hash * 16}) for record in records]
+    for published in (records, records[:1] * 2 + [records[0].model_copy(update={"variant": "full"})]):
+        draw_from_records(SPEC, committed_sources(published, today), tmp_path)
+    assert [series["mAP"] for series in drawn] == [[None, None, 50.0, None, 50.0], [None, 50.0, None, None, 50.0]]
+
+
 @pytest.mark.parametrize(("num_rows", "shown"), [(3, False), (4, True)])
 def test_an_order_of_less_than_four_rows_is_not_judged(make_record, committed, num_rows, shown):
     records = [make_record(row, mAP=0.5 + position / 100) for position, row in enumerate(ROWS[:num_rows])]
@@ -270,7 +299,7 @@ def test_neither_differences_nor_orders_of_rank_10_and_20_are_shown(tmp_path, ma
 
 
 def test_main_effects_of_the_paper_and_of_ours_by_hand(make_record, tmp_path, today):
-    """Of four rows; each seed's effects are one sample. The last record's seed has not run in every row."""
+    """Of four rows; each seed's effects are one sample. The last seeds lack a row, or its images."""
     table = DFW.document("table1_all_rows")
     kept = ("Baseline", "Baseline + DFW", "Baseline + SLN", "Baseline + DFW + SLN")
     factors = {"DFW": kept[1::2], "SLN": kept[2:]}
@@ -281,6 +310,10 @@ def test_main_effects_of_the_paper_and_of_ours_by_hand(make_record, tmp_path, to
         make_record(variant, seed, mAP, rank1=0.5, paper="dfw_crossmodal", dataset="sysu_mm01")
         for variant, values in mAPs.items()
         for seed, mAP in enumerate((*values, *([0.9] if variant == "sln" else [])))
+    ]
+    records += [
+        make_record(v, 3, 0.9, paper="dfw_crossmodal", dataset="sysu_mm01", data={"fingerprint": images * 16})
+        for v, images in zip(mAPs, "eeef", strict=True)
     ]
     lines = render_document(Page(DFW, committed_sources(records, today), tmp_path, {}), table)
     start = lines.index(next(line for line in lines if line.startswith("Main effects over the 4 rows")))

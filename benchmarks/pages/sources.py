@@ -1,7 +1,7 @@
 """The source of a column's numbers: the records of one kind of data."""
 
 import statistics
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from benchmarks.records import KINDS, of_kind
 from benchmarks.spec import Column, Document, Row, value_of
@@ -66,6 +66,11 @@ class Source:
         """Whether anything has changed since one of the document's runs."""
         found = [record for row, dataset in document.runs() for record in self.of_row(row, dataset)]
         return any(map(self.today.change, found))
+
+    def of_one_age(self, document: Document) -> "Source":
+        """Without stale records, where any row of the document has one of today's: the two are not compared."""
+        fresh = replace(self, records=tuple(record for record in self.records if not self.today.change(record)))
+        return fresh if fresh.covers(document) else self
 
     def covers(self, document: Document) -> bool:
         """Whether any row of the document has a record here."""
