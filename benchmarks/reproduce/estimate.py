@@ -1,11 +1,14 @@
-"""The time that a plan takes, from finished runs of the paper or from a short probe of its networks."""
+"""The time that a plan takes: from finished runs of the paper here, from its published records and this machine's speed
+beside theirs, or from a short probe of its networks."""
 
 import functools
+import statistics
 from collections.abc import Sequence
 
-from common.paper import load_paper, training_cost
+from common.paper import images_per_epoch, load_paper, training_cost
 from common.runs import Run
 from common.runs.record import Record
+from common.runs.settings import settings_hash
 
 from .plan import Plan, PlannedRun
 from .probe import embedding_rate, training_rate
@@ -17,20 +20,71 @@ PROBED_TRAININGS = 3  # at most, until one answers
 def estimate(plan: Plan, records: Sequence[Record], published: Sequence[Record] = ()) -> None:
     """Fill in each run's seconds.
 
-    records: of the paper's runs on this machine; published: committed ones, for programs that cannot be probed.
+    records: of the paper's runs on this machine; published: committed ones, whichever machine they ran on.
     """
-    for planned in plan.to_do:
-        if planned.run is None:
-            planned.seconds = program_seconds(planned, [*records, *published])
     trained = [planned for planned in plan.to_do if planned.run is not None]
     probed = Probed(trained)
+    slowdown = Slowdown(probed, records, published)
     for planned in trained:
         run, cost = planned.run, training_cost(load_paper(planned.run.paper))
         own = [record for record in records if record.variant == run.variant]
-        rate = measured_rate(run, own) or measured_rate(run, records)
+        rate = measured_rate(run, own)
+        twin = None if rate else twin_of(run, published)
+        if twin and slowdown.factor:
+            epochs_left = planned.images / images_per_epoch(load_paper(run.paper), run)
+            seconds = twin.seconds["train"] * epochs_left / twin.num_epochs if twin.num_epochs else 0.0
+            planned.seconds = LEAST_SECONDS + slowdown.factor * (seconds + twin.seconds["evaluate"])
+            continue
+        rate = rate or measured_rate(run, records)
         if rate is None:
             cost, rate = probed.cost, probed.embedding_rate(run) / probed.cost
         planned.seconds = LEAST_SECONDS + planned.images / rate + planned.evaluated / (cost * rate)
+    for planned in plan.to_do:
+        if planned.run is None:
+            planned.seconds = program_seconds(planned, records, published, slowdown.factor if trained else None)
+
+
+def twin_of(run: Run, published: Sequence[Record]) -> Record | None:
+    """The first published record of the run's row, on the same data with the same settings, of any seed."""
+    asked = run.variant, run.dataset.name, run.dataset.kind, settings_hash(run.settings)
+    return next((one for one in published if asked == (one.variant, one.dataset, one.kind, one.config_hash)), None)
+
+
+class Slowdown:
+    """How many times as long as their published records runs take here. None where there is nothing to tell by."""
+
+    def __init__(self, probed: "Probed", records: Sequence[Record], published: Sequence[Record]):
+        self.probed, self.records, self.published = probed, records, published
+
+    @functools.cached_property
+    def factor(self) -> float | None:
+        """From finished runs, else from the probed training's own record."""
+        by_run = {record.run: record for record in self.published}
+        ratios = [
+            record.seconds["train"] / twin.seconds["train"]
+            for record in self.records
+            if (twin := by_run.get(record.run)) and twin.config_hash == record.config_hash and _trained(record, twin)
+        ]
+        return statistics.median(ratios) if ratios else self._probed()
+
+    def _probed(self) -> float | None:
+        if not any(twin_of(planned.run, self.published) for planned in self.probed.trained):
+            return None
+        planned, rate = self.probed.training
+        twin = planned and twin_of(planned.run, self.published)
+        return first_rate(twin) / rate if twin and twin.log and twin.images_per_second else None
+
+
+def _trained(*records: Record) -> bool:
+    return all(record.seconds.get("train") for record in records)
+
+
+def first_rate(record: Record) -> float:
+    """Training images per second in the first phase of a record's log, which is what a probe sees: later ones may cost
+    more. Without phases, in all of it."""
+    taken = [entry["seconds"] for entry in record.log]
+    first = [entry["seconds"] for entry in record.log if entry.get("phase") == record.log[0].get("phase")]
+    return record.images_per_second * statistics.mean(taken) / statistics.mean(first)
 
 
 class Probed:
@@ -47,19 +101,32 @@ class Probed:
         return self.rates[run.variant]
 
     @functools.cached_property
-    def cost(self) -> float:
-        """Time to train on one image over the time to embed it, of the first run that can be trained now; the paper's
-        constant where none can."""
+    def training(self) -> tuple[PlannedRun | None, float]:
+        """The first run that can be trained now, and its images per second; (None, 0) where none can."""
         for planned in [planned for planned in self.trained if planned.images][:PROBED_TRAININGS]:
             if rate := training_rate(planned):
-                return self.embedding_rate(planned.run) / rate
-        return training_cost(load_paper(self.trained[0].run.paper))
+                return planned, rate
+        return None, 0.0
+
+    @property
+    def cost(self) -> float:
+        """Time to train on one image over the time to embed it, of the run that was trained; the paper's constant where
+        none could be."""
+        planned, rate = self.training
+        if planned is None:
+            return training_cost(load_paper(self.trained[0].run.paper))
+        return self.embedding_rate(planned.run) / rate
 
 
-def program_seconds(planned: PlannedRun, records: Sequence[Record]) -> float:
-    """The time of the program's first record, on whichever machine it ran."""
-    taken = [record.total_seconds for record in records if record.run == planned.name]
-    return max(taken[0], LEAST_SECONDS) if taken else LEAST_SECONDS
+def program_seconds(
+    planned: PlannedRun, records: Sequence[Record], published: Sequence[Record] = (), slowdown: float | None = None
+) -> float:
+    """The time of the program's record here, else of its published one, times the slowdown if it is known."""
+    for factor, found in ((1.0, records), (slowdown or 1.0, published)):
+        for record in found:
+            if record.run == planned.name:
+                return max(factor * record.total_seconds, LEAST_SECONDS)
+    return LEAST_SECONDS
 
 
 def measured_rate(run: Run, records: Sequence[Record]) -> float | None:

@@ -13,6 +13,7 @@ from benchmarks.spec import load_spec
 from common.datasets.base import DataSet, Sample, Search, Subset
 from common.errors import UserError
 from common.paper import TRAINING_COST
+from common.runs.settings import settings_hash
 from common.runs.source import source_hash
 
 SPEC = load_spec("ndmf_net")
@@ -270,6 +271,61 @@ def test_a_program_takes_as_long_as_its_published_record(market, make_record):
     assert program.seconds == LEAST_SECONDS
     estimate(plan, [], [make_record("colour_histogram", run=program.name, seconds={"evaluate": 160.0})])
     assert program.seconds == 160.0
+
+
+def twin_record(make_record, run, *, phases=(1, 1), taken=(10.0, 10.0), **more):
+    """A published record of the run's row, of some other machine: phases and seconds of its epochs."""
+    log = [{"epoch": 1 + at, "phase": phase, "seconds": taken[at]} for at, phase in enumerate(phases)]
+    fields = {
+        "config_hash": settings_hash(run.settings),
+        "num_epochs": 8,
+        "images_per_second": 100.0,
+        "log": log,
+    }
+    return make_record(run.variant, **(fields | more))
+
+
+def test_published_records_and_the_probe_of_a_training_give_the_time(market, speeds, make_record):
+    """The probe sees half the speed of the record's first phase, so all runs with a record take twice as long here."""
+    plan = planned(only=["full", "sam", "pcam", "colour_histogram"])
+    first, second, third = (run.run for run in plan.runs if run.run)
+    published = [
+        twin_record(make_record, first, phases=(1, 1, 2, 2), taken=(5.0, 5.0, 20.0, 10.0)),  # 200, then 67 images/s
+        twin_record(make_record, second, seconds={"train": 80.0, "evaluate": 4.0}),
+        make_record("colour_histogram", run=plan.runs[-1].name, seconds={"evaluate": 16.0}),
+    ]
+    speeds.training[first.variant] = 100.0
+    speeds.embedding |= {first.variant: 400.0, third.variant: 200.0}
+    estimate(plan, [], published)
+    assert plan.trained(second.variant).seconds == LEAST_SECONDS + 2 * (80 + 4)
+    assert plan.runs[-1].seconds == 2 * 16
+    without_record = plan.trained(third.variant).seconds  # what its network embeds, and the probe's cost of training
+    assert without_record == pytest.approx(LEAST_SECONDS + TRAINED / 50 + 128 / 200)
+    stale = twin_record(make_record, third, seconds={"train": 1.0, "evaluate": 1.0}, config_hash="0" * 16)
+    estimate(plan, [], [*published, stale])
+    assert plan.trained(third.variant).seconds == without_record
+
+
+def test_finished_runs_say_how_much_slower_than_the_published_records_this_machine_is(market, speeds, make_record):
+    plan = planned(only=["full", "sam"])
+    full, sam = plan.trained("full").run, plan.trained("sam").run
+    published = [twin_record(make_record, run, seconds={"train": 80.0, "evaluate": 4.0}) for run in (full, sam)]
+    here = at_precision(published[0].model_copy(update={"seconds": {"train": 240.0, "evaluate": 9.0}}), full)
+    estimate(plan, [here], published)
+    assert plan.trained("sam").seconds == LEAST_SECONDS + 3 * (80 + 4)
+    assert plan.trained("full").seconds == pytest.approx(LEAST_SECONDS + (TRAINED + 128 / TRAINING_COST) / 100)
+    assert not speeds.probed
+
+
+def test_an_interrupted_run_takes_its_records_time_for_the_epochs_left(market, speeds, make_record):
+    begin(planned(), "sam", make_record)
+    (interrupted,) = planned(only=["sam"]).runs
+    plan = SimpleNamespace(to_do=[interrupted])
+    assert interrupted.images == TRAINED * 3 // 8
+    twin = twin_record(make_record, interrupted.run, seconds={"train": 80.0, "evaluate": 4.0})
+    speeds.training["sam"] = 50.0
+    estimate(plan, [], [twin])
+    assert interrupted.seconds == pytest.approx(LEAST_SECONDS + 2 * (80 * 3 / 8 + 4))
 
 
 def test_only_comparable_runs_give_the_speed(market, make_record):
