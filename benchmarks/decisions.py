@@ -86,7 +86,7 @@ class Decisions(BaseModel, extra="forbid", frozen=True):
         ]
         return {
             "id": DOCUMENT,
-            "name": "What each decision matters",
+            "name": "How much each decision matters",
             "kind": DOCUMENT,
             "scope": DOCUMENT,
             "caption": "The full model trained with another reading where the paper is silent, contradicts itself or "

@@ -12,8 +12,8 @@ MINOR = ("rank5", "rank10", "rank20")  # nearly all of them close to 100 %: neit
 FEWEST_ROWS = 4  # with an order: of three rows, chance alone gives the paper's in one of six
 NOISE_RULE = (
     "`Δ`, and the number in brackets behind the paper's score: difference from the table's first row. Ours is marked "
-    "`(noise)` below 2 s, where s is the sample standard deviation over seeds, pooled over the rows: a coarse mark; "
-    "the claims are decided by intervals of differences paired by seed."
+    "`(noise)` below 2 s, where s is the sample standard deviation over seeds, pooled over the rows: a coarse mark, "
+    "and none where every row has one seed; the claims are decided by intervals of differences paired by seed."
 )
 
 

@@ -114,7 +114,7 @@ def test_a_question_stands_once_with_its_place_our_reading_and_what_the_demo_has
 def test_the_page_the_index_and_the_terminal_have_them(make_record, page, tmp_path, today):
     records = [*ablation(make_record), make_record("full+part_features=pool", 0, 0.66)]
     text = render_page(page(records), title="T", introduction=[])
-    assert "## What each decision matters" in text and "market1501-demo-full+part_features=pool" in text
+    assert "## How much each decision matters" in text and "market1501-demo-full+part_features=pool" in text
     demo = next(source for source in committed_sources(records, today) if source.kind == "demo")
     assert coverage(DECISIONS, demo, tmp_path) == "2 of 17"
     here = Page(SPEC, local_sources([], records, today), tmp_path, {})

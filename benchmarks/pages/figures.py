@@ -58,6 +58,11 @@ def draw_sweep(document: Document, source: Source, file: Path) -> None:
     )
 
 
+def label_of(term: str) -> str:
+    """A logged term as a panel's label."""
+    return term.replace("_", " ").replace("iou", "IoU")
+
+
 def draw_curves(document: Document, source: Source, file: Path) -> None:
     """A panel for each of the document's terms, over the epochs of each row's first seed, at up to MAX_TICKS epochs.
 
@@ -73,7 +78,7 @@ def draw_curves(document: Document, source: Source, file: Path) -> None:
     num_epochs = max(len(log) for log in logs.values())
     shown = np.unique(np.linspace(0, num_epochs - 1, MAX_TICKS).round().astype(int)).tolist()
     panels = {
-        term.replace("_", " "): {
+        label_of(term): {
             name: [log[position].get(term) if position < len(log) else None for position in shown]
             for name, log in logs.items()
             if any(term in entry for entry in log)

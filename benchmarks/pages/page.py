@@ -73,7 +73,7 @@ def at_full_size(paper: PaperSpec) -> str:
     used = dict.fromkeys(dataset for document in paper.documents for _, dataset in document.runs())
     layouts = " ".join(dict.fromkeys(reader_of(dataset).NAME for dataset in used))
     return (
-        "The commands under the tables need the real data set in `DIR`. At the paper's settings on synthetic "
+        "Commands with `DIR` need the real data set there. At the paper's settings on synthetic "
         f"pedestrians: `python -m common.datasets make --like {layouts} --size full`, then the same command with "
         "`DATA_ROOT=data/synthetic/full`."
     )
@@ -134,7 +134,7 @@ def figures(page: Page, document: Document, sources: list[Source]) -> list[str]:
             absent = [row.method for row in document.rows if not has_run(document, row, source)]
             if document.kind == "curves" and absent:
                 command = make_command(page.paper, document, source.kind)
-                lines += [f"Not in the figure because not run: {', '.join(absent)} (`{command}`).", ""]
+                lines += [f"Not in the figure because not run: {'; '.join(absent)} (`{command}`).", ""]
     if not lines and not document.columns:
         lines = [f"Not run: `{make_command(page.paper, document, sources[-1].kind)}` makes this figure.", ""]
     return lines
