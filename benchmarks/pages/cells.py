@@ -40,14 +40,17 @@ def num_seeds(document: Document, row: Row, columns: Sequence[Column], source: S
 
 
 def summary_text(summary: Summary, column: Column, *, seeds: bool = True) -> str:
-    """`60.1 ± 0.4 (n=3, se 1.2)`, or `60.1 (se 1.2)` for one run; counts are printed without either. seeds: with n."""
+    """`60.1 ± 0.4 (n=3, se 1.2)`, or `60.1 (se 1.2)` for one run; counts are printed without either. seeds: with n.
+
+    The standard error has one decimal, however many the score has: it is an estimate itself.
+    """
     factor = UNITS[column.unit][0]
     text, notes = column.text(summary.mean * factor), []
     if summary.deviation is not None and column.unit != "count":
         text += f" ± {column.text(summary.deviation * factor)}"
         notes += [f"n={summary.count}"] if seeds else []
     if summary.error is not None:
-        notes.append(f"se {column.text(summary.error * factor)}")
+        notes.append(f"se {summary.error * factor:.1f}")
     return f"{text} ({', '.join(notes)})" if notes else text
 
 

@@ -53,7 +53,7 @@ def describe(records: list[Record]) -> dict[str, str]:
         "commit": distinct(commit_name(record) for record in records),
         "machine": distinct(machine.gpu or f"{machine.cpu}, {machine.cores} cores" for machine in machines),
         "precision": distinct(machine.precision for machine in machines),
-        "data": distinct(record.data.fingerprint for record in records),
+        "data": distinct(record.data.fingerprint[:10] for record in records),
     }
 
 

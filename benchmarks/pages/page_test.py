@@ -392,7 +392,7 @@ def test_a_page_explains_synthetic_numbers_and_the_origin_of_each(make_record, c
     (common,) = [line for line in rows if line.startswith("All runs: ")]
     for part in ("epochs: 12", "parameters (M): 11.2", "GMACs: 1.23", "images/s: 118", "minutes a run: 2.0"):
         assert f"{part};" in common
-    assert "machine: Some CPU, 2 cores; precision: bf16; data: " + "d" * 16 in common
+    assert "machine: Some CPU, 2 cores; precision: bf16; data: " + "d" * 10 in common
     assert "last_stride" not in origin  # no row of the paper: not in any table
     assert text == render_page(committed(records), title="T", introduction=["I"])
 
