@@ -45,4 +45,4 @@ def unpublished(paper: PaperSpec, document: Document) -> str:
     )
     number = "one training" if runs == 1 else f"{runs} trainings"
     hours = gpu_hours(paper, document, "real")
-    return f"{command} ({number}, about {hours:g} GPU hours and {disk:g} GB of disk, both estimated)."
+    return f"{command} ({number}, about {hours:g} GPU hours, {disk:g} GB of disk)."

@@ -92,7 +92,7 @@ def test_stale_runs_and_other_images_are_marked(make_record, page):
 def test_alternatives_at_the_papers_size_only_have_a_row_where_real_runs_are_shown(make_record, page):
     demo = "\n".join(render_document(page([make_record()]), DECISIONS))
     assert "`feature_size: 256`" in demo and "`feature_size: 1024`" not in demo
-    assert "- To run on real data: `make reproduce-ndmf DATA_ROOT=DIR ONLY=decisions YES=1` (" in demo
+    assert "- On real data: `make reproduce-ndmf DATA_ROOT=DIR ONLY=decisions YES=1` (" in demo
     lines = render_document(page([make_record(), make_record(kind="real")]), DECISIONS)
     half = [line for line in lines if "half of the backbone's channels" in line]
     assert [re.findall(r"(not run|–) \(\w\)", line) for line in half] == [

@@ -30,6 +30,11 @@ def origins(paper: PaperSpec, sources: list[Source]) -> list[str]:
         ]
     if not lines:
         return ["No run yet."]
+    images = {(line["source"], line["data set"]): line["data"] for line in lines}
+    if all(line["data"] == images[line["source"], line["data set"]] for line in lines):  # the same in all its runs
+        named = distinct(f"{dataset} {fingerprint}" for (_, dataset), fingerprint in images.items())
+        lines = [line | {"data": named} for line in lines]
+    lines = [{name: cell for name, cell in line.items() if name != "data set"} for line in lines]
     columns = [name for name in lines[0] if len({line[name] for line in lines}) > 1 or name == "run"]
     common = [f"{name}: {lines[0][name]}" for name in lines[0] if name not in columns and lines[0][name]]
     table = markdown_table(columns, [[line[name] for name in columns] for line in lines])
@@ -43,6 +48,7 @@ def describe(records: list[Record]) -> dict[str, str]:
     minutes = [record.total_seconds / 60 for record in records]
     size = first.model
     return {
+        "data set": first.dataset,
         "run": f"{first.dataset}-{first.kind}-{first.variant}",
         "seeds": distinct(record.seed for record in records),
         "epochs": distinct(record.num_epochs for record in records),

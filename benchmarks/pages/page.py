@@ -73,9 +73,9 @@ def at_full_size(paper: PaperSpec) -> str:
     used = dict.fromkeys(dataset for document in paper.documents for _, dataset in document.runs())
     layouts = " ".join(dict.fromkeys(reader_of(dataset).NAME for dataset in used))
     return (
-        "Commands with `DIR` need the real data set there. At the paper's settings on synthetic "
-        f"pedestrians: `python -m common.datasets make --like {layouts} --size full`, then the same command with "
-        "`DATA_ROOT=data/synthetic/full`."
+        "Commands with `DIR` need the real data set there; what they take is estimated. At the paper's settings on "
+        f"synthetic pedestrians: `python -m common.datasets make --like {layouts} --size full`, then the same command "
+        "with `DATA_ROOT=data/synthetic/full`."
     )
 
 
@@ -107,7 +107,7 @@ def render_document(page: Page, document: Document) -> list[str]:
     lines += [line for source in shown if document.ablation for line in agreement(document, source)]
     lines += estimator_lines(page, document, shown)
     lines += [
-        f"- To run on {source.title} data: {unpublished(page.paper, document)}"
+        f"- On {source.title} data: {unpublished(page.paper, document)}"
         for source in sources
         if source.kind == "real" and source not in shown and any(row.fits("real") for row, _ in document.runs())
     ]

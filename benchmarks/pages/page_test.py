@@ -92,14 +92,11 @@ def test_real_records_have_their_own_columns_and_a_difference(make_record, commi
 def test_without_any_real_run_one_line_names_command_and_cost(make_record, committed):
     text = "\n".join(render_document(committed([make_record()]), SPEC.document("table5")))
     command = "`make reproduce-ndmf DATA_ROOT=DIR ONLY=table5 YES=1`"
-    assert (
-        f"- To run on real data: {command} (5 trainings, about 7.5 GPU hours and 15 GB of disk, both estimated)."
-        in text
-    )
+    assert f"- On real data: {command} (5 trainings, about 7.5 GPU hours, 15 GB of disk)." in text
     assert "| Baseline + PCAM" in text and "not run (a)" in text
     assert "(a) no run published: `make reproduce-ndmf ONLY=table5`" in text
     text = "\n".join(render_document(committed([make_record()]), SPEC.document("start")))
-    assert "- To run on real" not in text  # rows of the demo only
+    assert "- On real data:" not in text  # rows of the demo only
 
 
 def test_a_plan_that_would_be_refused_is_confirmed_in_its_command():
@@ -392,9 +389,14 @@ def test_a_page_explains_synthetic_numbers_and_the_origin_of_each(make_record, c
     (common,) = [line for line in rows if line.startswith("All runs: ")]
     for part in ("epochs: 12", "parameters (M): 11.2", "GMACs: 1.23", "images/s: 118", "minutes a run: 2.0"):
         assert f"{part};" in common
-    assert "machine: Some CPU, 2 cores; precision: bf16; data: " + "d" * 10 in common
+    assert "machine: Some CPU, 2 cores; precision: bf16; data: market1501 " + "d" * 10 in common
     assert "last_stride" not in origin  # no row of the paper: not in any table
     assert text == render_page(committed(records), title="T", introduction=["I"])
+    others = [make_record("sam", data={"fingerprint": "e" * 16}), make_record("full", dataset="dukemtmcreid")]
+    two = render_page(committed([*records, others[1]]), title="T", introduction=["I"])
+    assert "data: market1501 dddddddddd, dukemtmcreid dddddddddd" in two
+    differing = render_page(committed([*records, others[0]]), title="T", introduction=["I"])
+    assert "| eeeeeeeeee |" in differing  # a column, as one data set had different images
 
 
 def test_figures_are_linked_where_they_exist_with_their_numbers(tmp_path, make_record, committed):

@@ -85,12 +85,13 @@ def retrieval_sheet(
     *,
     scores=None,
     headings: Mapping[int, str] | None = None,
-    height: int = 128,
+    height: int = 120,
 ) -> Path:
     """Each query and its top K gallery images, framed green (match) or red (non-match).
 
     gallery_paths_ranked: Q lists of K paths; correct: (Q, K) bool, whether a match; scores: (Q, K) numbers, such as
-    similarities, printed above the images; headings: {row: what is written above it}.
+    similarities, printed above the images; headings: {row: what is written above it}; height: of an image, in pixels.
+    At 120 ten results fit the width in which GitHub shows a page.
     """
     correct = np.asarray(correct, dtype=bool)
     expected = (len(query_paths), len(gallery_paths_ranked[0]) if len(gallery_paths_ranked) else 0)

@@ -85,14 +85,21 @@ def test_retrieval_sheet_frames_matches_green_and_non_matches_red(tmp_path, scor
 
     def frames(correct):
         path = retrieval_sheet([query] * 2, ranked, correct, tmp_path / "sheet.png", scores=scores)
-        assert count(path, (0, 0, 255)) == 2 * 64 * 128 and count(path, (255, 255, 0)) == 6 * 64 * 128
+        assert count(path, (0, 0, 255)) == 2 * 60 * 120 and count(path, (255, 255, 0)) == 6 * 60 * 120
         return count(path, sheets.GREEN), count(path, sheets.RED)
 
-    frame = 72 * 136 - 64 * 128  # plus a few pixels of the text above
+    frame = 68 * 128 - 60 * 120  # plus a few pixels of the text above
     assert frames(np.zeros((2, 3), bool)) == (0, pytest.approx(6 * frame, rel=0.05))
     green, red = frames(np.array([[True, False, False], [True, True, True]]))
     assert (green, red) == (pytest.approx(4 * frame, rel=0.05), pytest.approx(2 * frame, rel=0.05))
     assert green >= 4 * frame and red >= 2 * frame
+
+
+def test_ten_results_fit_the_width_of_a_page(tmp_path):
+    gallery = image_file(tmp_path, "gallery", (255, 255, 0))
+    path = retrieval_sheet([gallery], [[gallery] * 10], [[True] * 10], tmp_path / "sheet.png", scores=[[12.82] * 10])
+    with Image.open(path) as image:
+        assert image.width <= 830  # GitHub scales a wider one down
 
 
 def test_retrieval_sheet_refuses_inputs_that_do_not_fit(tmp_path):
