@@ -154,8 +154,8 @@ def test_points_of_one_network_are_compared_seed_by_seed(found, make_record):
 
 def test_at_demo_size_another_row_stands_for_the_optimum(found, make_record):
     claim = claim_of(MGRE, "fig5", best=["2048"])
-    sizes = (32, 64, 128, 256)
-    records = [make_record(f"full+feature_size={n}", 0, 0.4 + (n == 128) / 10, paper="mgre") for n in sizes]
+    smaller_and_larger = [make_record(f"full+feature_size={n}", 0, 0.4, paper="mgre") for n in (32, 64, 256)]
+    records = [*smaller_and_larger, make_record("full", 0, 0.5, paper="mgre")]  # 512, the demo's own
     assert found(MGRE, claim, "mAP", records).ours.startswith("best at 512, 10.00 above")
 
 

@@ -60,7 +60,7 @@ def draw_sweep(document: Document, source: Source, file: Path) -> None:
 
 def label_of(term: str) -> str:
     """A logged term as a panel's label."""
-    return term.replace("_", " ").replace("iou", "IoU")
+    return " ".join({"iou": "IoU"}.get(word, word) for word in term.split("_"))
 
 
 def draw_curves(document: Document, source: Source, file: Path) -> None:

@@ -3,6 +3,7 @@ beside theirs, or from a short probe of its networks."""
 
 import functools
 import statistics
+from collections import Counter
 from collections.abc import Sequence
 
 from common.paper import images_per_epoch, load_paper, training_cost
@@ -26,22 +27,26 @@ def estimate(plan: Plan, records: Sequence[Record], published: Sequence[Record] 
     probed = Probed(trained)
     slowdown = Slowdown(probed, records, published)
     for planned in trained:
-        run, cost = planned.run, training_cost(load_paper(planned.run.paper))
-        own = [record for record in records if record.variant == run.variant]
-        rate = measured_rate(run, own)
-        twin = None if rate else twin_of(run, published)
-        if twin and slowdown.factor:
-            epochs_left = planned.images / images_per_epoch(load_paper(run.paper), run)
-            seconds = twin.seconds["train"] * epochs_left / twin.num_epochs if twin.num_epochs else 0.0
-            planned.seconds = LEAST_SECONDS + slowdown.factor * (seconds + twin.seconds["evaluate"])
-            continue
-        rate = rate or measured_rate(run, records)
-        if rate is None:
-            cost, rate = probed.cost, probed.embedding_rate(run) / probed.cost
-        planned.seconds = LEAST_SECONDS + planned.images / rate + planned.evaluated / (cost * rate)
+        planned.seconds = LEAST_SECONDS + training_seconds(planned, records, probed, slowdown)
     for planned in plan.to_do:
         if planned.run is None:
             planned.seconds = program_seconds(planned, records, published, slowdown.factor if trained else None)
+
+
+def training_seconds(planned: PlannedRun, records: Sequence[Record], probed: "Probed", slowdown: "Slowdown") -> float:
+    """Of training and scoring: at the speed of the variant's own runs here, as long as its published record times the
+    slowdown, at the speed of the paper's other runs here, or as probed."""
+    run, paper = planned.run, load_paper(planned.run.paper)
+    rate = measured_rate(run, [record for record in records if record.variant == run.variant])
+    twin = twin_of(run, slowdown.published)
+    if rate is None and twin and slowdown.factor:
+        epochs_left = planned.images / images_per_epoch(paper, run)
+        seconds = twin.seconds["train"] * epochs_left / twin.num_epochs if twin.num_epochs else 0.0
+        return slowdown.factor * (seconds + twin.seconds["evaluate"])
+    rate, cost = rate or measured_rate(run, records), training_cost(paper)
+    if rate is None:
+        cost, rate = probed.cost, probed.embedding_rate(run) / probed.cost
+    return planned.images / rate + planned.evaluated / (cost * rate)
 
 
 def twin_of(run: Run, published: Sequence[Record]) -> Record | None:
@@ -51,19 +56,29 @@ def twin_of(run: Run, published: Sequence[Record]) -> Record | None:
 
 
 class Slowdown:
-    """How many times as long as their published records runs take here. None where there is nothing to tell by."""
+    """How many times as long as their published records runs take here. None where there is nothing to tell by.
+
+    published: those of trainings on such data, on the machine and in the precision that most of them have.
+    """
 
     def __init__(self, probed: "Probed", records: Sequence[Record], published: Sequence[Record]):
-        self.probed, self.records, self.published = probed, records, published
+        self.probed, self.records = probed, records
+        kinds = {planned.run.dataset.kind for planned in probed.trained}
+        trainings = [record for record in published if record.kind in kinds and "train" in record.seconds]
+        usual = Counter(map(_machine, trainings)).most_common(1)
+        self.published = [record for record in trainings if _machine(record) == usual[0][0]]
 
     @functools.cached_property
     def factor(self) -> float | None:
         """From finished runs, else from the probed training's own record."""
-        by_run = {record.run: record for record in self.published}
+        by_run = {(record.run, record.config_hash): record for record in self.published}
+        asked = {(planned.run.device.type, planned.run.precision) for planned in self.probed.trained}
         ratios = [
             record.seconds["train"] / twin.seconds["train"]
             for record in self.records
-            if (twin := by_run.get(record.run)) and twin.config_hash == record.config_hash and _trained(record, twin)
+            if (record.machine.device, record.machine.precision) in asked
+            and (twin := by_run.get((record.run, record.config_hash)))
+            and _trained(record, twin)
         ]
         return statistics.median(ratios) if ratios else self._probed()
 
@@ -73,6 +88,10 @@ class Slowdown:
         planned, rate = self.probed.training
         twin = planned and twin_of(planned.run, self.published)
         return first_rate(twin) / rate if twin and twin.log and twin.images_per_second else None
+
+
+def _machine(record: Record) -> tuple[str, str]:
+    return record.machine.gpu or record.machine.cpu, record.machine.precision
 
 
 def _trained(*records: Record) -> bool:
