@@ -7,14 +7,11 @@ they show as JSON. A figure is `<document>-<kind of data>.png` in the folder bes
 import json
 from pathlib import Path
 
-import numpy as np
-
 from benchmarks.spec import UNITS, Document, PaperSpec
-from common.visualize.curves import line_figure, panel_figure
+from common.visualize.curves import line_figure
+from common.visualize.panels import panel_figure
 
 from .sources import Source
-
-MAX_TICKS = 13
 
 
 def read_figure_data(folder: Path) -> dict[tuple[str, str], dict]:
@@ -64,7 +61,7 @@ def label_of(term: str) -> str:
 
 
 def draw_curves(document: Document, source: Source, file: Path) -> None:
-    """A panel for each of the document's terms, over the epochs of each row's first seed, at up to MAX_TICKS epochs.
+    """A panel for each of the document's terms, over the epochs of each row's first seed.
 
     Dotted lines are the borders between the phases of the longest training, where it has phases.
     """
@@ -76,10 +73,9 @@ def draw_curves(document: Document, source: Source, file: Path) -> None:
     if not logs:
         return
     num_epochs = max(len(log) for log in logs.values())
-    shown = np.unique(np.linspace(0, num_epochs - 1, MAX_TICKS).round().astype(int)).tolist()
     panels = {
         label_of(term): {
-            name: [log[position].get(term) if position < len(log) else None for position in shown]
+            name: [entry.get(term) for entry in log] + [None] * (num_epochs - len(log))
             for name, log in logs.items()
             if any(term in entry for entry in log)
         }
@@ -90,5 +86,5 @@ def draw_curves(document: Document, source: Source, file: Path) -> None:
         title = f"{document.name} ({source.title})"
         phases = [entry.get("phase") for entry in max(logs.values(), key=len)]
         borders = [epoch + 0.5 for epoch in range(1, len(phases)) if phases[epoch] != phases[epoch - 1]]
-        x = [position + 1 for position in shown]
+        x = range(1, num_epochs + 1)
         panel_figure(file, x=x, panels=panels, x_label="epoch", title=title, borders=borders)

@@ -263,6 +263,21 @@ def test_a_curve_joins_no_stale_points_to_todays(make_record, today, tmp_path, m
     assert [series["mAP"] for series in drawn] == [[None, None, 50.0, None, 50.0], [None, 50.0, None, None, 50.0]]
 
 
+def test_curves_show_every_epoch_and_end_where_a_shorter_training_ends(make_record, today, tmp_path, monkeypatch):
+    drawn = {}
+    monkeypatch.setattr("benchmarks.pages.figures.panel_figure", lambda file, **shown: drawn.update(shown))
+    rows = SPEC.document("curves").rows
+    assert [row.run.label for row in rows] == ["baseline", "full"]
+    logs = [
+        [{"epoch": n, "phase": 1 + (n > 25), "identity_loss": float(n)} for n in range(1, last + 1)] for last in (30, 2)
+    ]
+    records = [make_record(row.run.label, mAP=0.5, log=log) for row, log in zip(rows, logs, strict=True)]
+    draw_from_records(SPEC, committed_sources(records, today), tmp_path)
+    assert list(drawn["x"]) == list(range(1, 31)) and drawn["borders"] == [25.5]
+    long, short = drawn["panels"]["identity loss"].values()
+    assert long == [float(n) for n in range(1, 31)] and short == [1.0, 2.0] + [None] * 28
+
+
 @pytest.mark.parametrize(("num_rows", "shown"), [(3, False), (4, True)])
 def test_an_order_of_less_than_four_rows_is_not_judged(make_record, committed, num_rows, shown):
     records = [make_record(row, mAP=0.5 + position / 100) for position, row in enumerate(ROWS[:num_rows])]

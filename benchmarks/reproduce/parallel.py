@@ -76,9 +76,10 @@ def _named(thing: str, names: Sequence[str]) -> str:
 
 
 def execute_at_once(runs: Sequence[PlannedRun], slots: Sequence[Slot], num_processes: int = 1) -> list[Failure]:
-    """Execute the runs, as many at once as there are slots, each after the one that it starts from; returns those that
-    failed. Ctrl-C stops them all."""
-    waiting = sorted(runs, key=lambda run: not measures_alone(run))
+    """Execute the runs, as many at once as there are slots, each after the one that it starts from, the longest first
+    so that all slots end together; returns those that failed. Ctrl-C stops them all."""
+    awaited = {run.after for run in runs}
+    waiting = sorted(runs, key=lambda run: (not measures_alone(run), run.directory not in awaited, -run.seconds))
     progress, free, running = Progress(waiting, len(slots), len(slots) / num_devices(slots)), list(slots), {}
 
     def startable() -> PlannedRun | None:

@@ -22,11 +22,11 @@ def fake(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setattr(parallel, "POLL_SECONDS", 0.02)
 
-    def make(name, body, *, module=None, run=None):
+    def make(name, body, *, module=None, run=None, seconds=60.0):
         (tmp_path / f"module_{name}.py").write_text(f"import os, sys, time, pathlib\n{textwrap.dedent(body)}")
         directory = tmp_path / "runs" / "paper" / name
         directory.mkdir(parents=True)
-        return PlannedRun(name, directory, module or f"module_{name}", [str(directory)], "new", 100, 10, run, 60.0)
+        return PlannedRun(name, directory, module or f"module_{name}", [str(directory)], "new", 100, 10, run, seconds)
 
     return make
 
@@ -76,6 +76,15 @@ def test_a_papers_own_program_runs_by_itself_and_first(fake):
     assert execute_at_once([*training, program], SLOTS) == []
     began = [float((run.directory / "at").read_text()) for run in [program, *training]]
     assert min(began[1:]) > began[0] + 0.3
+
+
+def test_the_longest_runs_start_first_but_for_those_that_others_wait_for(fake, capfd):
+    names = {"short": 1.0, "long": 9.0, "start": 2.0, "middle": 5.0, "after": 7.0}
+    runs = {name: fake(name, "", run=object(), seconds=seconds) for name, seconds in names.items()}
+    runs["after"].after = runs["start"].directory
+    assert execute_at_once(list(runs.values()), SLOTS[:1]) == []
+    started = [line.split()[1] for line in capfd.readouterr().err.splitlines() if line.startswith("started")]
+    assert started == [f"paper/{name}" for name in ("start", "long", "after", "middle", "short")]
 
 
 def test_a_run_waits_for_the_one_that_it_starts_from_and_others_do_not(fake):

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from common.images import ImageStore
 from common.probes import frozen_to, outputs_of, replaced_outputs, shuffled
-from common.visualize.curves import bar_figure
+from common.visualize.panels import bar_figure
 
 from .loaded_run import LoadedRun
 from .searches import evaluate_first_search

@@ -94,6 +94,8 @@ def line_figure(
         return _write_figure(figure, path)
 
 
+# The pages draw with panels.py's panel_figure and bar_figure. These two go with the next change of this file: every
+# training imports it, so that without them all records would be of another source.
 def panel_figure(
     path: Path | str,
     *,

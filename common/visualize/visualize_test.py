@@ -9,7 +9,8 @@ from PIL import Image
 from common.datasets.base import JUNK, Sample, Subset
 from common.errors import UserError
 from common.visualize import curves, sheets
-from common.visualize.curves import bar_figure, line_figure, panel_figure, training_curves
+from common.visualize.curves import line_figure, training_curves
+from common.visualize.panels import LINE, bar_figure, panel_figure
 from common.visualize.sheets import activation_map, heat_map_sheet, retrieval_sheet, sample_sheet
 
 COLOURS = {person: (20 + 30 * person, 60, 250 - 30 * person) for person in range(6)}
@@ -216,7 +217,7 @@ def test_panels_are_two_in_a_row_and_bars_are_as_high_as_their_values(tmp_path):
     panels = {f"loss {number}": series for number in range(4)}
     one = Image.open(panel_figure(tmp_path / "1.png", x=[1, 2, 3], panels={"loss": series}, x_label="epoch"))
     four = Image.open(panel_figure(tmp_path / "4.png", x=[1, 2, 3], panels=panels, x_label="epoch"))
-    assert four.height == 2 * one.height and one.width < four.width <= sheets.MAX_WIDTH
+    assert one.height < four.height < 2 * one.height and one.width < four.width <= sheets.MAX_WIDTH
     bordered = panel_figure(
         tmp_path / "b.png", x=[1, 2, 3], panels={"loss": series}, x_label="epoch", borders=[1.5, 2.5]
     )
@@ -229,3 +230,21 @@ def test_panels_are_two_in_a_row_and_bars_are_as_high_as_their_values(tmp_path):
         return (np.abs(np.asarray(Image.open(file).convert("RGB")) - wanted).max(2) < 2).sum()
 
     assert coloured([4.0, 1.0]) < coloured([4.0, 4.0])
+
+
+def test_panels_share_one_legend_below_them_and_a_series_has_one_colour_in_all(tmp_path):
+    """The second panel has the second series only."""
+    panels = {"loss": {"a": [1.0, 1.0], "b": [2.0, 2.0]}, "share": {"b": [1.0, 1.0]}}
+    drawn = np.asarray(
+        Image.open(panel_figure(tmp_path / "p.png", x=[1, 2], panels=panels, x_label="epoch")).convert("RGB")
+    )
+
+    def columns(colour):
+        wanted = matplotlib.colors.to_rgba_array(colour)[0, :3] * 255
+        found = np.abs(drawn - wanted).max(2) < 2
+        bottom = found[-int(2 * LINE * 110) :]  # the legend's lines
+        return found[:, : drawn.shape[1] // 2].sum(), found[:, drawn.shape[1] // 2 :].sum(), bottom.any()
+
+    (left, right, named), (left_too, right_too, named_too) = map(columns, curves.CURVE_COLOURS[:2])
+    assert left > 100 and right < 60 and named  # of the first, only the legend can reach into the right half
+    assert left_too > 100 and right_too > 100 and named_too
