@@ -55,3 +55,12 @@ def test_a_row_may_set_a_list(today):
     assert rows
     document = dfw.document("decisions").model_copy(update={"rows": tuple(rows)})
     assert "ResNet-" in setup_line(dfw, document, committed_sources([], today)[1])
+
+
+def test_the_epochs_of_a_row_that_goes_on_from_another_run_are_left_out(today, make_record):
+    fgsam = load_spec("fgsam")
+    labels = {row.run.label: 11 for row in fgsam.document("table4").rows if row.run}
+    (later,) = [label for label in labels if "start_from" in label]
+    records = [make_record(label, paper="fgsam", num_epochs=n) for label, n in (labels | {later: 4}).items()]
+    found = setup_line(fgsam, fgsam.document("table4"), committed_sources(records, today)[1])
+    assert found.endswith("11 epochs") and "4" not in found.split(", ")[-1]
