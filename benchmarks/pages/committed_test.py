@@ -1,15 +1,18 @@
 """The committed pages are those that the committed records give."""
 
+import re
+
 import pytest
 from PIL import Image
 
 from benchmarks.pages.carried import carried_page
 from benchmarks.pages.claims import claims_page
+from benchmarks.pages.collected import decisions_page, elsewhere, runs_page
 from benchmarks.pages.committed import WEIGHTS_PAGE, committed_page, index, scope, with_headline, with_starts
 from benchmarks.pages.comparison import comparison_page
 from benchmarks.pages.figures import draw_from_records, read_figure_data
 from benchmarks.pages.markdown import anchor, joined, markdown_table
-from benchmarks.pages.page import render_page
+from benchmarks.pages.page import ORIGINS, render_page
 from benchmarks.pages.sources import committed_sources
 from benchmarks.pages.staleness import Today
 from benchmarks.pages.table import Page
@@ -44,6 +47,25 @@ def test_the_committed_table_of_what_modules_carry_is_what_make_tables_writes():
     assert (BENCHMARKS / "tables" / "carried.md").read_text() == carried_page(), "run `make tables`"
 
 
+def test_the_committed_decisions_and_runs_are_what_make_tables_writes():
+    assert (BENCHMARKS / "tables" / "decisions.md").read_text() == decisions_page(), "run `make tables`"
+    assert (BENCHMARKS / "tables" / "runs.md").read_text() == runs_page(), "run `make tables`"
+
+
+@pytest.mark.parametrize("name", known_papers())
+def test_a_section_is_on_its_papers_page_or_linked_from_it(name):
+    paper = load_spec(name)
+    text, places = committed_page(paper), elsewhere(paper)
+    for heading in [*(document.name for document in paper.documents), ORIGINS]:
+        assert (f"\n## {heading}\n" in text) != (heading in places)
+        assert heading not in places or f"[{heading}]({places[heading]})" in text
+    assert [place.split("#")[0] for place in places.values()] == ["decisions.md", "runs.md"]
+    for place in places.values():
+        page, target = place.split("#")
+        headings = re.findall("^## (.+)$", (BENCHMARKS / "tables" / page).read_text(), re.MULTILINE)
+        assert target in map(anchor, headings)
+
+
 def test_committed_pages_are_small_and_their_cells_unpadded():
     for page in (BENCHMARKS / "tables").glob("*.md"):
         assert page.stat().st_size <= MAX_PAGE_BYTES, page.name
@@ -70,7 +92,8 @@ def test_a_page_stays_small_once_every_row_is_run_with_three_seeds(name, make_re
     for document in paper.documents:
         if document.kind in ("figure", "sweep", "curves"):
             (tmp_path / f"{document.id}-demo.png").touch()
-    page = render_page(Page(paper, committed_sources(records, today), tmp_path, {}), title="T", introduction=["I"])
+    view = Page(paper, committed_sources(records, today), tmp_path, {})
+    page = render_page(view, title="T", introduction=["I"], elsewhere=elsewhere(paper))
     assert "± " in page and len(page.encode()) <= MAX_PAGE_BYTES
 
 

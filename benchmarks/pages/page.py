@@ -5,6 +5,8 @@ The same records always give the same text.
 """
 
 import re
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from benchmarks.records import KINDS
 from benchmarks.spec import Document, PaperSpec, Row
@@ -23,16 +25,25 @@ from .table import Footnotes, Page, long_table, matrices, parts, wide_table
 AP_SCORE = re.compile(r"mAP(?:_[a-z]+)?$")  # the end of a column's path
 ESTIMATORS = {"step": "mAP", "trapezoid": "mAP_trapezoid", "interpolated": "mAP_interpolated"}
 ORIGINS = "Where the numbers come from"
+SHARED_MACHINE = (
+    "Images a second and minutes are those of a shared machine; other work on it made some runs several times slower."
+)
 
 
-def render_page(page: Page, *, title: str, introduction: list[str]) -> str:
-    """The whole page as markdown."""
+def render_page(
+    page: Page, *, title: str, introduction: list[str], elsewhere: Mapping[str, str] = MappingProxyType({})
+) -> str:
+    """The whole page as markdown. elsewhere: {heading of a section that is on another page: link to it}."""
     paper = page.paper
-    headings = [document.name for document in paper.documents]
-    lines = [f"# {title}", "", *introduction, "", contents([*headings, ORIGINS]), "", *legend(page), ""]
-    for document in paper.documents:
+    documents = [document for document in paper.documents if document.name not in elsewhere]
+    headings = [*(document.name for document in documents), *([] if ORIGINS in elsewhere else [ORIGINS])]
+    links = " · ".join(f"[{heading}]({link})" for heading, link in elsewhere.items())
+    lines = [f"# {title}", "", *introduction, "", contents(headings), ""]
+    lines += [f"On pages of their own: {links}", ""] if links else []
+    lines += [*legend(page), ""]
+    for document in documents:
         lines += [f"## {document.name}", "", document.caption, "", *render_document(page, document), ""]
-    lines += [f"## {ORIGINS}", "", *origins(paper, page.sources)]
+    lines += [f"## {ORIGINS}", "", *origins(paper, page.sources)] if ORIGINS in headings else []
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).rstrip() + "\n"
 
 
@@ -60,8 +71,7 @@ def legend(page: Page) -> list[str]:
         "- `stale`: the source code, the settings or the starting weights have changed since the run; the number is "
         "that of the old ones, often on other synthetic images, and decides no claim.",
         *([f"- {NOISE_RULE}"] if any(document.ablation for document in page.paper.documents) else []),
-        "- Images a second and minutes are those of a shared machine; other work on it made some runs several times "
-        "slower.",
+        *([f"- {SHARED_MACHINE}"] if any(source.here for source in page.sources) else []),
         "- A letter in brackets, as in `not run (a)`, is explained under its table. `–`: the paper prints no such "
         "number, or the run has none.",
     ]
