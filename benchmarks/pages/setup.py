@@ -24,7 +24,7 @@ def setup_line(paper: PaperSpec, document: Document, source: Source) -> str:
     """`synthetic: ResNet-18, 128x64, from the starting weights, 8 epochs`; empty if nothing is trained.
 
     Where the rows differ, all values are named. What a row itself varies is left out, and the start wherever any does;
-    so are the epochs of a row that goes on from another run.
+    so are the epochs of a row that starts from another run.
     """
     values: dict[str, list] = {"network": [], "size": [], "start": [], "epochs": []}
     starts_differ = any("pretrained" in row.run.set for row, _ in document.runs())

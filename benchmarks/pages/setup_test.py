@@ -57,7 +57,7 @@ def test_a_row_may_set_a_list(today):
     assert "ResNet-" in setup_line(dfw, document, committed_sources([], today)[1])
 
 
-def test_the_epochs_of_a_row_that_goes_on_from_another_run_are_left_out(today, make_record):
+def test_the_epochs_of_a_row_that_starts_from_another_run_are_left_out(today, make_record):
     fgsam = load_spec("fgsam")
     labels = {row.run.label: 11 for row in fgsam.document("table4").rows if row.run}
     (later,) = [label for label in labels if "start_from" in label]
