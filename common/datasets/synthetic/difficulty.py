@@ -6,8 +6,9 @@ outdated. If the images of one layout alone change, raise its entry in `LAYOUT_V
 
 GENERATOR_VERSION = 1
 # 2 of the infrared sets: more identities with fewer images each at demo size; dyes warmed by the sun. Then, of all sets
-# with a gallery: more people at demo size. 3 of those with joints: poses.json names a fingerprint that has the mark.
-LAYOUT_VERSIONS = {"market1501": 3, "dukemtmcreid": 3, "msmt17": 3, "cuhk03": 3, "sysu_mm01": 5, "regdb": 2}
+# with a gallery: more people at demo size. 3 of those with joints: poses.json names a fingerprint that has the mark; of
+# regdb: ten images of a person in each modality at demo size, too.
+LAYOUT_VERSIONS = {"market1501": 3, "dukemtmcreid": 3, "msmt17": 3, "cuhk03": 3, "sysu_mm01": 5, "regdb": 3}
 
 
 def generator_version(like: str) -> int:

@@ -15,7 +15,7 @@ from common.datasets.synthetic.render import Shot
 from common.datasets.synthetic.seeds import PLAN, generator
 
 # Identities, half of them for training, and images of each in each modality.
-SIZES = {"tiny": (8, 10), "demo": (200, 6), "full": (412, 10)}
+SIZES = {"tiny": (8, 10), "demo": (200, 10), "full": (412, 10)}
 
 FRONT_SHARE = 156 / 412  # of RegDB's people are seen from the front, the others from behind
 YAW_SPREAD = 0.35  # radians
