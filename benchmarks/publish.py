@@ -29,17 +29,21 @@ def main(arguments: argparse.Namespace) -> int:
     records = [record for record in local_records(paper.paper, runs) if arguments.kind in (None, record.kind)]
     rows = {(row.run.label, dataset): row.run for document in paper.documents for row, dataset in document.runs()}
     today = Today(paper)
-    published = 0
+    committed = {record.run: record for record in published_records(paper.paper, BENCHMARKS)}
+    passed = 0
     for record in records:
         problems = objections(today, record, rows.get((record.variant, trial_of(record.dataset))))
         if problems:
             print(f"left out   {record.run}: {'; '.join(problems)}")
+            continue
+        passed += 1
+        if repeats(committed.get(record.run), record):
+            print(f"kept       {record.run}: the committed record is of a later run of the same code and images")
         else:
             print(f"published  {publish_record(record, BENCHMARKS)}")
-            published += 1
             for file in remove_superseded(record, BENCHMARKS):
                 print(f"removed    {file}: its settings or images are not those of {record.run}")
-    if not published:
+    if not passed:
         raise UserError(f"nothing was published: no finished run in {runs / paper.paper} passes the checks")
     for file in publish_figures(paper, runs, arguments.kind, BENCHMARKS):
         print(f"published  {file}")
@@ -83,6 +87,15 @@ def real_data_objections(record: Record) -> list[str]:
     if not record.commit or record.uncommitted_changes:
         found.append("it was not run from a clean commit")
     return found
+
+
+def repeats(committed: Record | None, record: Record) -> bool:
+    """Whether the committed record is of a later run of the same thing, as another runs folder may have had."""
+    return committed is not None and committed.finished > record.finished and _subject(committed) == _subject(record)
+
+
+def _subject(record: Record) -> tuple[str | None, ...]:
+    return record.source_hash, record.config_hash, record.weights, record.data.fingerprint
 
 
 def publish_record(record: Record, folder: Path) -> Path:

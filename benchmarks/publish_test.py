@@ -105,6 +105,26 @@ def test_a_record_removes_those_of_its_row_that_are_of_another_experiment(tmp_pa
     assert publish.remove_superseded(new, tmp_path) == []
 
 
+def test_a_later_record_of_the_same_run_is_kept(tmp_path, fit, write_run, monkeypatch, capsys):
+    monkeypatch.setenv("REID_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setattr(publish, "BENCHMARKS", tmp_path / "benchmarks")
+    monkeypatch.setattr(publish, "write_committed_pages", lambda folder: [])
+    arguments = type("Arguments", (), {"paper": "ndmf_net", "kind": None})
+    write_run(tmp_path / "runs", fit(finished="2026-02-01T00:00:00Z", mAP=0.5))
+    cases = [
+        ({"finished": "2026-03-01T00:00:00Z"}, 0.25),
+        ({"finished": "2026-01-01T00:00:00Z"}, 0.5),
+        ({"finished": "2026-03-01T00:00:00Z", "source_hash": "0" * 16}, 0.5),
+        ({"finished": "2026-03-01T00:00:00Z", "data": {"fingerprint": "0" * 16}}, 0.5),
+    ]
+    for changes, expected in cases:
+        publish.publish_record(fit(mAP=0.25, **changes), tmp_path / "benchmarks")
+        assert publish.main(arguments) == 0
+        (committed,) = published_records("ndmf_net", tmp_path / "benchmarks")
+        assert committed.scores["mAP"] == expected
+        assert ("kept       market1501-demo-full-s0" in capsys.readouterr().out) == (expected == 0.25)
+
+
 def test_figures_are_copied_with_their_data(tmp_path):
     made_here = tmp_path / "runs" / "tables" / "ndmf_net"
     made_here.mkdir(parents=True)
