@@ -204,6 +204,31 @@ def test_each_step_of_an_epoch_has_its_own_draws(tmp_path, monkeypatch):
     assert len(steps) == 2 and steps[0] != steps[1]
 
 
+def test_random_triplets_are_drawn_alike_in_all_processes(watched):
+    """As the triplets are those of the global batch; each process augments images of its own."""
+    run, drawn = watched.run, [batch.generator.initial_seed() for batch in watched.batches]
+    assert drawn == [run.batch_generator(epoch, 0, shared=True).initial_seed() for epoch in range(1, 61)]
+    assert len(set(drawn)) == 60 and drawn[0] != run.batch_generator(1, 0).initial_seed()
+
+
+def test_exposures_vary_from_image_to_image_where_that_is_asked_for(tmp_path, monkeypatch):
+    plain = {"padding": 0, "flip_probability": 0.0, "erasing_probability": 0.0, "num_epochs": 1}
+    found = watch(tmp_path, monkeypatch, gamma_spread=0.3, gain_spread=0.1, **plain)
+    as_it_is = np.log((60 + 2 * np.arange(HEIGHT)) / 255)  # the chart's red
+    gammas, gains = [], []
+    for image in torch.cat(found.received[0]):
+        exposed = np.log(image[0, :, 0].double().numpy() * STD[0] + MEAN[0])
+        below_white = exposed < -0.01
+        gamma, gain = np.polyfit(as_it_is[below_white], exposed[below_white], 1)
+        expected = np.exp(gain + gamma * as_it_is[below_white])
+        np.testing.assert_allclose(np.exp(exposed[below_white]), expected, atol=1 / 255)
+        gammas.append(np.log(gamma))
+        gains.append(gain)
+    assert np.std(gammas) == pytest.approx(0.3, rel=0.3) and np.std(gains) == pytest.approx(0.1, rel=0.35)
+    assert abs(np.mean(gammas)) < 0.12 and abs(np.mean(gains)) < 0.04
+    assert {round(gamma, 2) for gamma in gammas[:36]} != {round(gamma, 2) for gamma in gammas[36:]}
+
+
 def test_the_rows_without_re_erase_nothing(tmp_path, monkeypatch):
     found = watch(tmp_path, monkeypatch, variant="dfw_sln", num_epochs=1)
     assert all(read_chart(image).erased is None for pair in found.received for half in pair for image in half)

@@ -140,6 +140,17 @@ def test_each_epoch_logs_where_the_sub_networks_look_on_test_images(three_steps,
     assert {name: run.history.log[-1][name] for name in expected} == pytest.approx(expected, rel=1e-3)
 
 
+def test_the_same_seed_has_the_same_steps(three_steps, tmp_path):
+    _, model, steps, received = three_steps
+    torch.rand(1)  # whatever was drawn before
+    _, again, steps_again, received_again = run_of_three_steps(tmp_path)
+    for name, parameter in again.named_parameters():
+        start = next(p for own, p in model.named_parameters() if own == name)
+        assert torch.equal(steps_again[0].values[parameter], steps[0].values[start]), name
+    pairs = zip(torch.cat([*map(torch.cat, received)]), torch.cat([*map(torch.cat, received_again)]), strict=True)
+    assert all(torch.equal(*pair) for pair in pairs)
+
+
 def test_another_seed_has_other_batches_crops_and_weights_to_start_from(three_steps, tmp_path):
     drawn = []
     for _, model, steps, received in (three_steps, run_of_three_steps(tmp_path, seed=1)):

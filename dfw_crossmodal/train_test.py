@@ -108,6 +108,29 @@ def test_each_stream_receives_its_own_modality(coloured_people, monkeypatch):
         seen[stream].clear()
 
 
+def test_a_record_has_the_scores_of_the_first_search_for_its_own(coloured_people, monkeypatch):
+    """And they are those of a network in evaluation mode, whose features do not depend on the rest of the batch."""
+    made = {}
+
+    def scored(embed, dataset, settings, **options):
+        made.update(embed=embed, searches=[search.name for search in dataset.searches], options=options)
+        images = torch.randint(0, 256, (4, 3, 64, 32), dtype=torch.uint8)
+        for modality in ("visible", "infrared"):
+            torch.testing.assert_close(embed[modality](images)[:1], embed[modality](images[:1]), rtol=1e-2, atol=1e-3)
+        return {name: {"mAP": 0.1 * place, "rank1": 0.5} for place, name in enumerate(made["searches"])}
+
+    monkeypatch.setattr(training, "evaluate", scored)
+    words = f"--demo --variant baseline --device cpu --data-root {coloured_people} --run-dir {coloured_people}/run"
+    settings = "num_epochs=1 identities_per_batch=3 images_per_identity=2 height=64 width=32 cache=false"
+    training.main([*words.split(), "--set", *settings.split(), "pretrained=none"])
+    scores = json.loads((coloured_people / "run" / "result.json").read_text())["scores"]
+    assert made["searches"][0] == "all" and len(made["searches"]) > 1 and made["options"] == {"rerank": True}
+    assert scores["mAP"] == scores["all"]["mAP"] == 0.0
+    assert {name: scores[name]["mAP"] for name in made["searches"][1:]} == {
+        name: pytest.approx(0.1 * place) for place, name in enumerate(made["searches"][1:], 1)
+    }
+
+
 @pytest.mark.parametrize(("colours", "told_apart"), [("kept", True), ("luma", False), ("mixed", False)])
 def test_a_network_that_never_saw_colours_gets_none_at_test_time(coloured_people, colours, told_apart):
     embed = network_of(a_run(coloured_people, "baseline", colours)).ready().embed["visible"]
