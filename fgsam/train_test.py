@@ -20,11 +20,12 @@ from . import model as model_module
 from . import pose_upkeep, train
 from .attribute_tasks import UNLABELLED, AttributeTable
 from .losses_test import plain_branch_loss
-from .model import FGSAM, Baseline
+from .model import FGSAM, Baseline, network_of_phase
 from .model_test import settings_of
 from .network_test import NUM_VALUES, SMALL, narrow_resnet, plain_network
-from .phases import pose_identity, write_phase
+from .phases import hand_on, pose_identity, write_phase
 from .pose_net import PoseNet
+from .skeleton import PARTS
 
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])  # ImageNet's, in [0, 1]
 PEOPLE, IMAGES = 8, 2  # in batches of 4 x 2: two steps an epoch
@@ -212,6 +213,29 @@ def test_phase_2_starts_from_phase_0s_net_and_phase_3_from_phase_2s(whole):
     second, third = (next(step for step in whole.steps if step.phase == phase).values for phase in (2, 3))
     for name, value in phase_0.items():
         assert torch.equal(second[f"pose_net.{name}"], value) and not torch.equal(third[f"pose_net.{name}"], value)
+
+
+@pytest.mark.parametrize(("phase", "new"), [(2, None), (3, (*PARTS, "attribute_classifiers"))])
+def test_a_phase_gets_all_weights_and_statistics_that_both_networks_have(whole, monkeypatch, phase, new):
+    """The running statistics of eq. 6-8's norms too, and the count sketches. Phase 1 hands on its backbone alone."""
+    monkeypatch.setattr(model_module.backbones, "build_resnet", narrow_resnet)
+    before = torch.load(whole.run.directory / f"phase{phase - 1}.pth", weights_only=True)["model"]
+    model = network_of_phase(phase, PEOPLE, NUM_VALUES, whole.run.settings)
+    hand_on(whole.run, phase, model)
+    for name, value in model.state_dict().items():
+        parts = name.removeprefix("branches.").split(".")
+        handed_on = parts[0] not in new if new else parts[0] == "backbone"
+        assert not handed_on or torch.equal(value, before[name]), name
+    statistics = [name for name in before if "running_mean" in name and (phase == 3 or name.startswith("backbone."))]
+    assert statistics and all(before[name].abs().max() > 0 for name in statistics)
+
+
+def test_weight_decay_is_that_of_the_settings_in_both_groups():
+    settings = settings_of(weight_decay=0.3)
+    for phase, groups in ((1, 1), (3, 2)):
+        model = network_of_phase(phase, PEOPLE, NUM_VALUES, settings)
+        optimiser = train.build_optimiser(model, phase, settings, fused=False)
+        assert [group["weight_decay"] for group in optimiser.param_groups] == groups * [0.3]
 
 
 def test_a_seed_decides_the_batches_flips_and_weights_to_start_from(whole, tmp_path):
