@@ -53,17 +53,20 @@ def test_people_without_an_annotation_are_unlabelled(tiny):
 
 
 def test_accuracy_stands_beside_that_of_the_majority(tmp_path):
-    for name in "abc":
+    for name in "abcd":
         Image.new("RGB", (8, 16)).save(tmp_path / f"{name}.png")
     train = Subset("train", (Sample(tmp_path / "a.png", 1, 0), Sample(tmp_path / "a.png", 2, 0)))
-    query = Subset("query", tuple(Sample(tmp_path / f"{n}.png", p, 0) for n, p in (("a", 3), ("b", 4), ("c", 5))))
-    table = AttributeTable({"hat": ("no", "yes")}, {p: np.array([c]) for p, c in ((1, 0), (2, 0), (3, 0), (4, 1))})
+    query = Subset(
+        "query", tuple(Sample(tmp_path / f"{n}.png", p, 0) for n, p in zip("abcd", (3, 4, 5, 6), strict=True))
+    )
+    codes = {1: 0, 2: 0, 3: 0, 4: 1, 6: 1}  # the majority of the training people is not that of the queries
+    table = AttributeTable({"hat": ("no", "yes")}, {person: np.array([code]) for person, code in codes.items()})
 
     class Run:
         settings = settings_of(cache=False)
         dataset = DataSet("x", tmp_path, {"train": train, "query": query}, (type("S", (), {"query": query})(),))
 
     found = attribute_scores(lambda images: {"hat": torch.tensor([[0.2, 0.8]]).expand(len(images), 2)}, Run, table)
-    assert found == {"hat": {"accuracy": 1 / 2, "majority": 1 / 2}}  # the third has no label
+    assert found == {"hat": {"accuracy": 2 / 3, "majority": 1 / 3}}  # the third has no label
     with pytest.raises(UserError, match="has no attributes of its people"):
         read_attribute_table(DataSet("msmt17", tmp_path, {}, ()))

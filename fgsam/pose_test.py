@@ -145,7 +145,7 @@ def test_a_mirrored_batch_has_the_mirrored_ground_truth():
         torch.zeros(3, 3, 64, 32, dtype=torch.uint8),
         joints,
         torch.tensor([0.1, 0.2, 0.5, 0.9]).expand(3, 1, 4),
-        torch.zeros(3, 8, 4, dtype=torch.bool),
+        torch.rand(3, 8, 4) > 0.5,
     )
     settings = program_settings(settings_of())
     mirrored = flipped(batch, 1.0, torch.Generator().manual_seed(0))
@@ -154,6 +154,7 @@ def test_a_mirrored_batch_has_the_mirrored_ground_truth():
     torch.testing.assert_close(other[:, nose], plain[:, nose].flip(2))
     torch.testing.assert_close(other[:, left_ankle], plain[:, right_ankle].flip(2))
     torch.testing.assert_close(mirrored.boxes[0, 0], torch.tensor([0.5, 0.2, 0.9, 0.9]))
+    assert torch.equal(mirrored.ignored, batch.ignored.flip(2))
     again = flip_joints(mirrored.joints, torch.ones(3, dtype=torch.bool))
     torch.testing.assert_close(again, joints)
 

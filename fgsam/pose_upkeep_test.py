@@ -13,16 +13,21 @@ from .model_test import settings_of
 from .network_test import plain_pose_net
 from .pose_data import PoseBatch
 from .pose_upkeep import PoseUpkeep
+from .skeleton import JOINTS, LIMBS
 from .train_test import assert_gradients, no_pose_data, phase_0_file, plain_loss, tiny_run, trained
+
+LEFT_WRIST = JOINTS.index("left_wrist")
 
 
 class People:
-    """Twelve images of people, one in each, whose joints are seen; their images say which they are."""
+    """Twelve images of people, one in each, whose joints are seen but for `hidden` of every third; their images say
+    which they are."""
 
-    def __init__(self, seed):
+    def __init__(self, seed, hidden=()):
         generator = torch.Generator().manual_seed(seed)
         places = 0.2 + 0.6 * torch.rand(12, 1, 18, 2, generator=generator)
         self.joints = torch.cat([places, torch.full((12, 1, 18, 1), 2.0)], dim=3)
+        self.joints[::3, :, hidden, 2] = 0
 
     def __len__(self):
         return 12
@@ -52,7 +57,7 @@ class Perfect(nn.Module):
 
 @pytest.fixture
 def with_people(monkeypatch):
-    monkeypatch.setattr(pose_upkeep, "_pose_images", lambda _: (People(0), People(1)))
+    monkeypatch.setattr(pose_upkeep, "_pose_images", lambda _: (People(0, [LEFT_WRIST]), People(1)))
 
 
 @pytest.mark.parametrize("batch_norm", [False, True])
@@ -82,12 +87,22 @@ def test_batches_of_the_pose_data_are_drawn_for_each_step_and_mirrored_with_thei
         assert torch.equal(batch.joints, same.joints) and torch.equal(batch.images, same.images)
     drawn = [(batch.images[:, 0, 0, 0] // 20).tolist() for batch in (*first, *later)]
     assert all(len(set(indices)) == 5 for indices in drawn) and len(set(map(tuple, drawn))) == 16
-    straight = [torch.equal(joints, People(0).joints[i]) for batch, indices in zip(first, drawn[:8], strict=True)
-                for joints, i in zip(batch.joints, indices, strict=True)]  # fmt: skip
-    assert 0.2 < np.mean(straight) < 0.8
+    straight = [
+        tuple(
+            torch.equal(own[..., :2], People(0).joints[i][..., :2]) for own, i in zip(batch.joints, chosen, strict=True)
+        )
+        for batch, chosen in zip(first, drawn[:8], strict=True)
+    ]
+    assert 0.2 < np.mean(straight) < 0.8 and len(set(straight)) > 3
 
     (wanted, *others), weights = upkeep.asked(torch.empty(0), first[0])
-    assert all(other is wanted for other in others) and len(others) == 2 and (weights == 1).all()
+    assert all(other is wanted for other in others) and len(others) == 2
+    for joints, own in zip(first[0].joints, weights, strict=True):
+        missing = {JOINTS[i] for i in range(18) if joints[0, i, 2] == 0}
+        unknown = [name in missing for name in JOINTS] + [False]
+        unknown += [bool(missing & set(limb)) for limb in LIMBS for _ in "xy"]
+        assert torch.equal(own == 0, torch.tensor(unknown)[:, None, None].expand_as(own))
+    assert 0 < (weights == 0).float().mean() < 0.1
     cells = torch.cat([to_cells(first[0].joints[..., :2], 8, 4), first[0].joints[..., 2:]], dim=-1)
     torch.testing.assert_close(wanted[:, :19], confidence_maps(cells, 8, 4, sigma=1.0))
 
@@ -104,10 +119,10 @@ def test_both_phases_minimise_eq_3_and_4_on_batches_of_the_pose_data_with_the_re
     logged = []
     for step, images, pose_images, batch in zip(found.steps, found.received, found.posed, batches, strict=True):
         torch.testing.assert_close(pose_images, (batch.images / 255 - mean) / std, rtol=0, atol=1e-5)
-        (wanted, *_), _ = upkeep.asked(torch.empty(0), batch)
+        (wanted, *_), weights = upkeep.asked(torch.empty(0), batch)
         plain, loss = plain_loss(step, images)
         stages, _ = plain_pose_net(plain.pose_net, pose_images.double())
-        pose_loss = 0.2 * sum((stage - wanted).square().sum() for stage in stages) / 5
+        pose_loss = 0.2 * sum((weights * (stage - wanted).square()).sum() for stage in stages) / 5
         assert_gradients(step, plain, loss + pose_loss)
         logged.append(pose_loss.item())
     means = [sum(logged[:2]) / 2, sum(logged[2:]) / 2]
@@ -136,7 +151,9 @@ def test_joint_errors_are_of_unseen_people_and_of_each_phases_last_epoch(tmp_pat
     found = upkeep.scores()
     assert (found["phase2"], found["phase3"]) == (0.07, 0.06) and found["phase0"] == pytest.approx(0.05, abs=0.003)
     assert found["growth"] == 0.06 / found["phase0"]
-    mean, true = People(0).joints[:, 0, :17, :2].mean(0), People(1).joints[:, 0, :17, :2]
+    trained_on, true = People(0, [LEFT_WRIST]).joints[:, 0, :17], People(1).joints[:, 0, :17, :2]
+    seen = trained_on[..., 2:] == 2
+    mean = (trained_on[..., :2] * seen).sum(0) / seen.sum(0)
     expected = ((true - mean) * torch.tensor([0.5, 1.0])).norm(dim=2).mean().item()
     assert found["mean_joints"] == pytest.approx(expected, rel=1e-5)
 

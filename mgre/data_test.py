@@ -18,7 +18,7 @@ from common.errors import UserError
 from common.images import ImageStore
 from common.runs.settings import load_settings
 
-from . import choose_weights, location_check
+from . import choose_weights, location_check, train
 from . import model as model_module
 from .activity_test import plain_iou
 from .choose_weights import climb
@@ -182,6 +182,15 @@ def test_what_is_scored_is_the_search_whole_and_occluded_and_with_each_weight_of
             assert found == pytest.approx({"mAP": expected["mAP"], "rank1": expected["rank1"]}), (stage, name)
             of_weights.add(expected["mAP"])
     assert len(of_weights) > 6  # stages and weights differ
+
+
+def test_a_run_is_scored_in_evaluation_mode(root, tmp_path, monkeypatch):
+    """So that an image's feature does not depend on the rest of its batch."""
+    modes = []
+    monkeypatch.setattr(train, "score", lambda model, *rest: modes.append(model.training) or score(model, *rest))
+    words = ["--demo", "--data-root", str(root), "--device", "cpu", "--run-dir", str(tmp_path / "run")]
+    main([*words, "--variant", "baseline", "--set", "height=64", "width=32", "num_epochs=0", "pretrained=none"])
+    assert modes == [False] and (tmp_path / "run" / "result.json").is_file()
 
 
 def test_weights_are_chosen_on_the_identities_held_out(dataset, tmp_path, capsys):

@@ -234,6 +234,19 @@ def test_a_record_has_the_scores_of_every_search_and_descriptor_the_verifier_and
     assert {"single_query_reranked", "multi_query_reranked", "before_relu"} <= set(scores) and "plain" not in scores
 
 
+def test_a_run_is_scored_in_evaluation_mode(run_of, monkeypatch):
+    """So that an image's feature does not depend on the rest of its batch, nor on dropout."""
+    run, model, _ = run_of()
+    finished, modes = [], []
+    monkeypatch.setattr(train, "open_run", lambda *_: run)
+    monkeypatch.setattr(train, "train", lambda _: model.train())
+    monkeypatch.setattr(train, "scores_of", lambda model, _: modes.append(model.training) or {"mAP": 0.5})
+    monkeypatch.setattr(Run, "begin", lambda _: None)
+    monkeypatch.setattr(Run, "finish", lambda _, scores, size: finished.append((scores, set(size))))
+    train.main([])
+    assert modes == [False] and finished == [({"mAP": 0.5}, {"num_parameters", "macs"})]
+
+
 # ------------------------------------------------------------------ what is logged
 
 
