@@ -4,7 +4,7 @@ Apart from curves.py, which every training imports: what is changed here changes
 """
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -32,8 +32,8 @@ def panel_figure(
 ) -> Path:
     """Named series over the values x, in a panel of its own for each y label, two in a row; None is a gap.
 
-    A series has one colour and marker in all panels. borders: values of x with a dotted line, such as those between
-    phases.
+    A series has one colour, marker and dash in all panels, which no other has. borders: values of x with a dotted line,
+    such as those between phases.
     """
     names = list(dict.fromkeys(name for series in panels.values() for name in series))
     columns = min(2, len(panels))
@@ -43,7 +43,7 @@ def panel_figure(
         places = np.ravel(figure.subplots(rows, columns))
         for empty in places[len(panels) :]:
             empty.axis("off")
-        styles = dict(zip(names, itertools.cycle(matplotlib.rcParams["axes.prop_cycle"]), strict=False))
+        styles = dict(zip(names, _line_styles(), strict=False))
         for axes, (label, series) in zip(places, panels.items(), strict=False):
             for name, values in series.items():
                 axes.plot(x, np.array(values, dtype=float), label=name, markevery=-(-len(x) // MARKERS), **styles[name])
@@ -54,6 +54,15 @@ def panel_figure(
         _legend_below(figure, places[: len(panels)])
         figure.suptitle(title)
         return _write_figure(figure, path)
+
+
+def _line_styles() -> Iterator[dict[str, str]]:
+    """Without end: the style's colours and markers, then its colours dashed, each with the next one's marker."""
+    colours, markers = (matplotlib.rcParams["axes.prop_cycle"].by_key()[key] for key in ("color", "marker"))
+    for again in itertools.count():
+        for number, colour in enumerate(colours):
+            marker, dash = markers[(number + again) % len(markers)], ("-", "--", ":")[again % 3]
+            yield {"color": colour, "marker": marker, "linestyle": dash}
 
 
 def bar_figure(

@@ -232,6 +232,21 @@ def test_panels_are_two_in_a_row_and_bars_are_as_high_as_their_values(tmp_path):
     assert coloured([4.0, 1.0]) < coloured([4.0, 4.0])
 
 
+def test_many_series_can_be_told_apart(tmp_path, monkeypatch):
+    drawn, plot = [], matplotlib.axes.Axes.plot
+
+    def kept(axes, *values, **style):
+        drawn.append((style["label"], (style["color"], style["marker"], style["linestyle"])))
+        return plot(axes, *values, **style)
+
+    monkeypatch.setattr(matplotlib.axes.Axes, "plot", kept)
+    series = {str(number): [float(number), 1.0] for number in range(16)}
+    panel_figure(tmp_path / "many.png", x=[1, 2], panels={"loss": series, "share": series}, x_label="epoch")
+    assert len(dict(drawn)) == len(set(dict(drawn).values())) == 16 and len(set(drawn)) == 16
+    first = list(dict(drawn).values())[:7]
+    assert first == [(c, m, "-") for c, m in zip(curves.CURVE_COLOURS, curves.CURVE_MARKERS, strict=True)]
+
+
 def test_panels_share_one_legend_below_them_and_a_series_has_one_colour_in_all(tmp_path):
     """The second panel has the second series only."""
     panels = {"loss": {"a": [1.0, 1.0], "b": [2.0, 2.0]}, "share": {"b": [1.0, 1.0]}}
