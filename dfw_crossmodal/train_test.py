@@ -141,6 +141,7 @@ def test_a_network_that_never_saw_colours_gets_none_at_test_time(coloured_people
 
 def test_both_figures_are_drawn_with_their_numbers(coloured_people):
     def loaded(variant):
+        torch.manual_seed(2)  # with it no cell of the rounded maps lies at one half
         return network_of(a_run(coloured_people, variant)).ready()
 
     file = coloured_people / "figure.png"
