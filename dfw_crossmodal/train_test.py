@@ -141,8 +141,12 @@ def test_a_network_that_never_saw_colours_gets_none_at_test_time(coloured_people
 
 def test_both_figures_are_drawn_with_their_numbers(coloured_people):
     def loaded(variant):
-        torch.manual_seed(2)  # with it no cell of the rounded maps lies at one half
-        return network_of(a_run(coloured_people, variant)).ready()
+        torch.manual_seed(0)
+        network = network_of(a_run(coloured_people, variant)).ready()
+        for layer in network.model.sub_networks[1:].modules():
+            if isinstance(layer, torch.nn.Conv2d):  # else the second sub-network is nearly the first, as it starts
+                torch.nn.init.kaiming_normal_(layer.weight)
+        return network
 
     file = coloured_people / "figure.png"
     heat = figures.fig1({"Baseline": loaded("baseline"), "DFW": loaded("dfw")}, file)
@@ -155,9 +159,11 @@ def test_both_figures_are_drawn_with_their_numbers(coloured_people):
     heat = figures.fig1({"Baseline": loaded("baseline"), "SLN": loaded("sln")}, file)
     assert list(heat["maps"]) == ["Baseline", "SLN, 1", "SLN, 2"]
     assert heat["maps"]["SLN, 1"] != heat["maps"]["SLN, 2"]
-    halves = [np.array(heat["maps"][f"SLN, {number}"]) > 0.5 for number in (1, 2)]
-    shares = [(a & b).sum() / (a | b).sum() for a, b in zip(*halves, strict=True)]
-    assert heat["overlap"] == {"SLN": pytest.approx(np.mean(shares), abs=0.05)}  # maps are rounded
+    # The maps are rounded to two digits, so that a cell this near to one half may count on either side.
+    above, near = ([np.array(heat["maps"][f"SLN, {n}"]) > bound for n in (1, 2)] for bound in (0.506, 0.494))
+    least = [(a & b).sum() / (c | d).sum() for a, b, c, d in zip(*above, *near, strict=True)]
+    most = [(c & d).sum() / (a | b).sum() for a, b, c, d in zip(*above, *near, strict=True)]
+    assert 0 < np.mean(least) - 1e-3 < heat["overlap"]["SLN"] < np.mean(most) + 1e-3 < 1
     assert [row[3] for row in heat["table"]["rows"]] == ["–"] + [f"{heat['overlap']['SLN']:.0%}"] * 2
 
     network = loaded("full")
