@@ -42,6 +42,18 @@ def test_the_tasks_are_table_1s(tiny, name, count):
     assert {PART_OF_TASK[task] for task in table.values} <= set(PARTS)
 
 
+def test_each_task_is_classified_from_the_part_that_the_readme_names():
+    expected = {
+        "head": "gender hair hat age",
+        "upper_body": "upper_colour upper_length backpack bag",
+        "upper_arm": "sleeves",
+        "lower_arm": "handbag",
+        "upper_leg": "lower_length lower_type lower_colour",
+        "lower_leg": "shoe_colour boots",
+    }
+    assert {task: part for part, tasks in expected.items() for task in tasks.split()} == PART_OF_TASK
+
+
 def test_people_without_an_annotation_are_unlabelled(tiny):
     table = AttributeTable({"hat": ("no", "yes")}, {7: np.array([1])})
     people = Subset("x", (Sample("a", 7, 0), Sample("b", 8, 0)))

@@ -160,6 +160,15 @@ def test_gradient_reaches_every_parameter_in_every_row_and_phase(variant, phase)
     assert all(name.rpartition(".")[2] == "bias" and any(map(name.startswith, last)) for name in missed), missed
 
 
+def test_no_two_count_sketches_are_drawn_alike():
+    """Algorithm 2 takes the two inputs' hashes independent: with equal ones, (i, j) and (j, i) meet in one place."""
+    model = network_of_phase(3, 3, NUM_VALUES, settings_of(bilinear_size=1024))
+    sketches = [model.backbone_sketch, *(branch.sketch for branch in model.branches.values())]
+    shortest = min(len(sketch.place) for sketch in sketches)
+    draws = {tuple(sketch.place[:shortest].tolist()) for sketch in sketches}
+    assert shortest > 2 and len(draws) == len(sketches) == 1 + 1 + len(PARTS)
+
+
 def test_shapes_of_the_papers_network():
     with torch.device("meta"):
         model = network_of_phase(3, 751, NUM_VALUES, settings_of(demo=False)).eval()

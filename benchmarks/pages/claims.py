@@ -221,7 +221,8 @@ def claims_headline(folder: Path = BENCHMARKS) -> str:
         )
     headers = ["paper", "claim", "reported", f"ours, {DATA['demo']}", "verdict"]
     explained = (
-        "`+1.0 [a, b] (n=3)`: mean difference over three seeds and its 95 % interval; `–`: not run; `stale`: the code, "
-        "the settings or the starting weights have changed since the run, which decides nothing then."
+        "`+1.0 [a, b] (n=3)`: mean difference over three seeds and its 95 % interval; `margin`: what a sweep's best "
+        "row must lead by; `–`: not run; `stale`: the code, the settings or the starting weights have changed since "
+        "the run, which decides nothing then."
     )
     return "\n".join([counted(lines), "", *markdown_table(headers, cells, left=2), "", explained])
