@@ -1,5 +1,7 @@
 """The pose resolve net in phases 2 and 3: what is asked of it, its joint error, and whether it stays a pose net."""
 
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -161,8 +163,10 @@ def test_joint_errors_are_of_unseen_people_and_of_each_phases_last_epoch(tmp_pat
 # ------------------------------------------------------------------ the paper's form, without batch norm
 
 
+WIDTH = float(os.environ.get("POSE_WIDTH", "0.25"))  # 1 for the README's table
 READINGS = {
     "literal": {},
+    "maps at the phase's rate": {"pose_loss": "maps"},
     "its own rate": {"pose_rate": 0.1},
     "maps": {"pose_rate": 0.1, "pose_loss": "maps"},
     "frozen": {"pose_trained": False, "phase_epochs": [0, 2, 0]},
@@ -172,11 +176,11 @@ READINGS = {
 @pytest.fixture(scope="module")
 def departures(tmp_path_factory):
     """{reading: after each epoch of two steps, eq. 3-4 between the net's maps and phase 0's, over phase 0's energy}, in
-    30 steps of phase 2 at the paper's rate, at quarter width."""
+    30 steps of phase 2 at the paper's rate."""
     images, found = torch.randn(4, 3, 64, 32, generator=torch.Generator().manual_seed(1)), {}
     for reading, overrides in READINGS.items():
         folder = tmp_path_factory.mktemp("run")
-        start, file = phase_0_file(folder, pose_width_factor=0.25)
+        start, file = phase_0_file(folder, pose_width_factor=WIDTH)
 
         def departure(_, net, start=start):
             training = net.training
@@ -187,20 +191,24 @@ def departures(tmp_path_factory):
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(PoseUpkeep, "joint_error", departure)
-            schedule = {"phase_epochs": [0, 15, 0], "halving_epochs": [50, 50, 100], "pose_width_factor": 0.25}
+            schedule = {"phase_epochs": [0, 15, 0], "halving_epochs": [50, 50, 100], "pose_width_factor": WIDTH}
             run = trained(folder, keep_steps=False, pose_weights=str(file), cpb=False, **schedule | overrides).run
         found[reading] = [entry["joint_distance"] for entry in run.history.log]
     return found
 
 
 def test_the_literal_form_loses_the_pose_net_and_the_kept_one_does_not(departures):
-    """Measured after steps 2 and 30, with three draws of the augmentation or of rounding: literal 40 to 300 and 2e10 to
-    5e11, a rate of its own 0.2 to 0.3 and 0.5 to 3.7, maps 0.1 and 0.09 to 0.13 (never more than 0.22)."""
+    """Measured at quarter width after steps 2 and 30, with three draws of the augmentation or of rounding: literal 40
+    to 300 and 2e10 to 5e11, a rate of its own 0.2 to 0.3 and 0.5 to 3.7, maps 0.1 and 0.09 to 0.13 (never more than
+    0.22); at the phase's rate once: 0.8 and 0.3."""
+    for reading, values in departures.items():
+        print(f"{reading:26}", *(f"{value:8.2g}" for value in values))
     literal, own_rate, maps = departures["literal"], departures["its own rate"], departures["maps"]
     kept = settings_of(demo=False)
     assert {"pose_rate": kept.pose_rate, "pose_loss": kept.pose_loss} == READINGS["maps"]
     assert all(len(departures[reading]) == 15 for reading in READINGS if reading != "frozen")
     assert literal[1] > 100 and literal[-1] > 1e6
     assert own_rate[-1] > 0.3  # slower, but away
-    assert max(maps) < 0.3 and maps[-1] < own_rate[-1] / 3
+    assert max(maps) < 0.5 and maps[-1] < own_rate[-1] / 3
+    assert max(departures["maps at the phase's rate"]) > 2 * max(maps)
     assert max(departures["frozen"]) < 1e-8
