@@ -1,4 +1,4 @@
-"""`tables/claims.md`: what each paper concludes, and whether it holds on the records; the short form in the README."""
+"""`tables/claims.md`: what each paper concludes, and whether it holds on the records."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -125,23 +125,6 @@ def summary(lines: list[Line], kinds: dict[str, list[str]]) -> list[str]:
     return markdown_table(["paper", "claims", "lines", *verdicts, "of these not run", "of these stale"], cells, left=2)
 
 
-def counted(lines: list[Line]) -> str:
-    """The verdicts of all lines: costs, and what synthetic pedestrians decide."""
-    groups = Counter(line.group for line in lines)
-    costs = Counter(ON_COSTS[line.findings[COSTS].verdict] for line in lines if line.group == COSTS)
-    own = [line.findings["demo"] for line in lines if line.group == OWN]
-    verdicts, reasons = Counter(found.verdict for found in own), Counter(found.reason for found in own)
-    others = verdicts[UNDECIDED] - reasons[NOT_RUN] - reasons[STALE]
-    return (
-        f"{len(lines)} comparisons: a claim, on one data set, in one metric. {groups[COSTS]} are of costs, which need "
-        f"no training: {costs['agrees']} agree with the printed figures, {costs['differs']} differ. "
-        f"{groups[PUBLISHED]} are with published methods: only runs on real data decide them. Of the {groups[OWN]} "
-        f"between networks that we train, the verdict on synthetic pedestrians is *{HOLDS}* for {verdicts[HOLDS]}, "
-        f"*{FAILS}* for {verdicts[FAILS]} and *{UNDECIDED}* for {verdicts[UNDECIDED]}: {reasons[NOT_RUN]} not run, "
-        f"{reasons[STALE]} with a stale run, {others} with one seed or an interval around zero."
-    )
-
-
 def paper_section(paper: PaperSpec, lines: list[Line], kinds: dict[str, list[str]]) -> list[str]:
     notes = Footnotes()
     text = [f"## {paper.short}", "", f"{paper.citation}. [Its tables]({paper.paper}.md).", ""]
@@ -199,30 +182,3 @@ def finding_text(finding: Finding, notes: Footnotes) -> str:
     marks = [notes.mark(finding.why)] if finding.why else []
     marks += [notes.mark(OUTDATED)] if finding.stale else []
     return " ".join([finding.ours or NOT_APPLICABLE, *marks])
-
-
-def claims_headline(folder: Path = BENCHMARKS) -> str:
-    """The claims that the project's README shows, for the markers there."""
-    cells, lines = [], list(all_lines(folder))
-    for line in (line for line in lines if line.metric == line.claim.headline):
-        finding = line.findings[COSTS if line.group == COSTS else "demo"]
-        ours = finding.ours or NOT_APPLICABLE
-        ours = f"computed: {ours}" if line.group == COSTS else ours
-        paper = f"[{line.paper.short}](benchmarks/tables/claims.md#{anchor(line.paper.short)})"
-        where = line.column.unit if line.group == COSTS else line.data
-        cells.append(
-            [
-                paper,
-                f"{line.claim.says} ({line.column.title}, {where})",
-                reported_text(line),
-                ours,
-                verdict_text(line, finding),
-            ]
-        )
-    headers = ["paper", "claim", "reported", f"ours, {DATA['demo']}", "verdict"]
-    explained = (
-        "`+1.0 [a, b] (n=3)`: mean difference over three seeds and its 95 % interval; `margin`: what a sweep's best "
-        "row must lead by; `–`: not run; `stale`: the code, the settings or the starting weights have changed since "
-        "the run, which decides nothing then."
-    )
-    return "\n".join([counted(lines), "", *markdown_table(headers, cells, left=2), "", explained])

@@ -2,23 +2,26 @@
 
 import pytest
 
-from benchmarks.claims import Claim
+from benchmarks.claims import Claim, column_of, rows_of
 from benchmarks.pages.claims import (
     COSTS,
     OWN,
     PUBLISHED,
     claims_page,
-    counted,
     finding_text,
     lines_of,
     paper_section,
     shown_kinds,
 )
+from benchmarks.pages.committed import FOUND
 from benchmarks.pages.evidence import Finding, find, find_cost
+from benchmarks.pages.headline import counted, found_table
 from benchmarks.pages.sources import committed_sources
 from benchmarks.pages.table import Footnotes
 from benchmarks.pages.verdicts import FAILS, HOLDS, UNDECIDED
-from benchmarks.spec import load_spec
+from benchmarks.records import BENCHMARKS
+from benchmarks.spec import known_papers, load_spec
+from common.files import read_yaml
 
 NDMF, MGRE, DFW = (load_spec(name) for name in ("ndmf_net", "mgre", "dfw_crossmodal"))
 
@@ -272,3 +275,32 @@ def test_the_headline_counts_every_verdict(today, make_record, monkeypatch):
     assert f"Of the {others} between networks that we train" in text
     assert f"*holds* for 1, *does not hold* for 0 and *undecided* for {others - 1}: {others - 2} not run" in text
     assert "0 with a stale run, 1 with one seed or an interval around zero." in text
+
+
+def test_what_we_found_stands_beside_a_number_only(today, make_record, monkeypatch):
+    monkeypatch.setattr("benchmarks.pages.claims.find_cost", lambda *_: Finding("1 - 2 = -1", FAILS))
+    found = {"ndmf_net": "It gains.", "mgre": "Nothing."}
+    missing = [line for paper in (NDMF, MGRE) for line in lines_of(paper, committed_sources([], today))]
+    head, _, *rows = found_table(missing, found).splitlines()
+    assert head == "| paper | what we found | gain, as printed | gain, ours, synthetic | verdict |"
+    assert rows == [
+        "| [NDMF-Net](benchmarks/tables/ndmf_net.md) | – | +4.3 | – | undecided (not run) |",
+        "| [MGRe](benchmarks/tables/mgre.md) | – | +4.3 | – | undecided (not run) |",
+    ]
+    records = seeds(make_record, "baseline", (0.50, 0.52, 0.54)) + seeds(make_record, "full", (0.52, 0.545, 0.57))
+    *_, row = found_table(lines_of(NDMF, committed_sources(records, today)), found).splitlines()
+    assert row.endswith("| It gains. | +4.3 | +2.50 [+1.26, +3.74] (n=3) | holds |")
+
+
+def test_the_first_claim_with_a_headline_is_that_of_the_whole_method():
+    """The README's table compares the whole method with the paper's own baseline, and each paper has its sentence."""
+    assert set(read_yaml(BENCHMARKS / FOUND)) == set(known_papers())
+    for paper in map(load_spec, known_papers()):
+        claim = next(claim for claim in paper.claims if claim.headline)
+        document = paper.document(claim.document)
+        whole, baseline = (rows_of(document, method)[0].run for method in (claim.row, claim.over))
+        assert (whole.variant, baseline.variant) in (
+            ("full", "baseline"),
+            ("full", "base"),
+        ) and not whole.set | baseline.set
+        assert column_of(document, claim.headline).value.endswith("mAP") and claim.reported[claim.headline] > 0
