@@ -95,7 +95,10 @@ def comparison_page(folder: Path = BENCHMARKS) -> str:
     more = "; ".join(f"{model.name}: {model.more}" for models in TABLES.values() for model in models if model.more)
     remarks = [*notes.lines(), f"- Supervision beside the identities: {more}.", *(f"- {text}" for text in REMARKS)]
     if speeds:
-        remarks.append(f"- Images/s is the speed of training, on {joined(speeds, 'and')}.")
+        remarks.append(
+            f"- Images/s is the speed of training, on {joined(speeds, 'and')}: the median over the seeds, "
+            "which may have shared the cores with another run (`JOBS=2`)."
+        )
     return "\n".join(
         [
             "# The papers' models side by side",
@@ -193,7 +196,7 @@ def _line(
     if change := next(filter(None, map(Today(paper).change, records)), ""):
         name += " " + notes.mark(f"stale: the {change} changed since this run")
     speeds = [record.images_per_second for record in records if record.images_per_second]
-    speed = f"{statistics.fmean(speeds):.0f}" if speeds else NOT_APPLICABLE
+    speed = f"{statistics.median(speeds):.0f}" if speeds else NOT_APPLICABLE
     return [name, *scores, *costs, speed, seeds]
 
 
