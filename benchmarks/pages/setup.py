@@ -23,8 +23,8 @@ STARTS = {"none": "random weights", "synthetic": "the starting weights", "imagen
 def setup_line(paper: PaperSpec, document: Document, source: Source) -> str:
     """`synthetic: ResNet-18, 128x64, from the starting weights, 8 epochs`; empty if nothing is trained.
 
-    Where the rows differ, all values are named. What a row itself varies is left out, and the start wherever any does;
-    so are the epochs of a row that starts from another run.
+    Where the rows differ, all values are named. What a row itself varies is left out, and the start wherever any does,
+    but not another number of epochs; those of a row that starts from another run are left out.
     """
     values: dict[str, list] = {"network": [], "size": [], "start": [], "epochs": []}
     starts_differ = any("pretrained" in row.run.set for row, _ in document.runs())
@@ -52,7 +52,8 @@ def _settings(paper: PaperSpec, document: Document, source: Source) -> Iterator[
         found = [record.config | {"num_epochs": record.num_epochs} for record in records]
         if not found and not source.covers(document):
             found = [_today(paper.paper, row.run, dataset, demo=source.kind == "demo")]
-        varied = {*row.run.set, *(["num_epochs"] if "start_from" in row.run.set else [])}
+        varied = set(row.run.set) - ({"num_epochs"} if row.run.trains else set())
+        varied |= {"num_epochs"} if "start_from" in row.run.set else set()
         for settings in found:
             yield {key: value for key, value in settings.items() if key not in varied}
 

@@ -45,6 +45,18 @@ def test_different_values_are_all_named_but_not_those_that_a_row_varies(line, ma
     assert " 0 " not in line("table5", *records)  # the untrained row says so itself
 
 
+def test_another_number_of_epochs_is_named(today, make_record):
+    dfw = load_spec("dfw_crossmodal")
+    longer = dfw.document("longer")
+    epochs = {row.run.label: row.run.set.get("num_epochs", 8) for row, _ in longer.runs()}
+    records = [
+        make_record(label, paper="dfw_crossmodal", dataset="sysu_mm01", num_epochs=number)
+        for label, number in epochs.items()
+    ]
+    assert sorted(set(epochs.values())) == [0, 8, 24]
+    assert setup_line(dfw, longer, committed_sources(records, today)[1]).endswith(", 8 or 24 epochs")
+
+
 def test_a_table_without_trained_networks_has_no_such_line(line):
     assert line("table1") == ""
 
