@@ -7,6 +7,7 @@ from benchmarks.decisions import DOCUMENT
 from benchmarks.records import BENCHMARKS, published_records
 from benchmarks.spec import PaperSpec, known_papers, load_spec
 
+from .decisions import largest_lines
 from .figures import read_figure_data
 from .markdown import anchor, contents
 from .origins import origins
@@ -42,9 +43,12 @@ def decisions_page(folder: Path = BENCHMARKS) -> str:
     """`tables/decisions.md`."""
     papers = [load_spec(name) for name in known_papers()]
     found = [(paper, document) for paper in papers for document in paper.documents if document.id == DOCUMENT]
+    views = {paper.paper: committed_view(paper, folder) for paper, _ in found}
     lines = ["# How much each decision matters", "", GENERATED, "", contents([paper.short for paper, _ in found]), ""]
+    if largest := largest_lines(list(views.values())):
+        lines += ["## The largest", "", *largest, ""]
     for paper, document in found:
-        view = committed_view(paper, folder)
+        view = views[paper.paper]
         lines += [f"## {paper.short}", "", f"[All results]({paper.paper}.md). {document.caption}", ""]
         lines += [*render_document(view, document), ""]
     return _page(lines)

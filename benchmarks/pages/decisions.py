@@ -5,15 +5,15 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from benchmarks.decisions import Decision, defaults
+from benchmarks.decisions import DOCUMENT, Decision, defaults
 from benchmarks.spec import UNITS, Column, Document, Row
 from common.paths import package_folder
 
 from .ablation import noise_level
 from .cells import NOT_APPLICABLE, column_title
 from .commands import make_command
-from .markdown import markdown_table
-from .sources import Source, Summary
+from .markdown import anchor, markdown_table
+from .sources import WORDS, Source, Summary
 from .table import Footnotes, Page
 
 RULE = (
@@ -63,6 +63,46 @@ def decision_lines(page: Page, document: Document, sources: Sequence[Source], no
         rows.append(line)
         shown = decision
     return [*lines, "", *markdown_table(headers, rows, left=3)]
+
+
+def largest_lines(pages: Sequence[Page], kind: str = "demo") -> list[str]:
+    """Markdown: the alternatives of all papers that change the mAP by more than twice its noise on that kind of data,
+    the largest change first, and how many have run. Empty: none has."""
+    beyond, measured, missing = [], 0, 0
+    for page in pages:
+        document = page.paper.document(DOCUMENT)
+        source = next(source for source in page.sources if source.kind == kind)
+        column = next(column for column in document.columns if column.value == "scores.mAP")
+        ours = source.summary(document, document.rows[0], column)
+        noise = noise_level(_of_ablation(page.paper.document(page.paper.decisions.noise), column, source))
+        for row, (decision, alternative) in zip(document.rows[1:], page.paper.decisions.cases(), strict=True):
+            other = source.summary(document, row, column)
+            if ours is None or other is None or ours.stale or other.stale:
+                missing += row.fits(kind)
+                continue
+            measured += 1
+            found = difference(other, ours, noise)
+            if found.exceeds_noise:
+                beyond.append((page.paper, decision, alternative, found))
+    if not measured:
+        return []
+    cells = [
+        [
+            f"[{paper.short}](#{anchor(paper.short)})",
+            f"{decision.question}: {decision.reading}",
+            f"{alternative.reading} ({_settings(alternative.set)})",
+            f"{100 * found.value:+.1f}",
+            f"{100 * found.noise:.1f}",
+        ]
+        for paper, decision, alternative, found in sorted(beyond, key=lambda case: -abs(case[-1].value))
+    ]
+    words = WORDS[kind]
+    return [
+        f"Of {measured} alternatives that have run ({words}), {len(beyond)} change the mAP by more than twice the noise"
+        f"{f'; {missing} have not run' if missing else ''}. About one in twenty does so by chance.",
+        "",
+        *markdown_table(["paper", "question: our reading", "alternative", f"mAP {words}, Δ", "noise"], cells, left=3),
+    ]
 
 
 def _noise_text(document: Document, measured: Document, source: Source) -> str:

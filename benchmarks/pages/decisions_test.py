@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.decisions import DOCUMENT
 from benchmarks.pages.committed import coverage
-from benchmarks.pages.decisions import difference
+from benchmarks.pages.decisions import difference, largest_lines
 from benchmarks.pages.local import summary
 from benchmarks.pages.page import render_document, render_page
 from benchmarks.pages.sources import Summary, committed_sources, local_sources
@@ -109,6 +109,21 @@ def test_a_question_stands_once_with_its_place_our_reading_and_what_the_demo_has
     )
     assert asked[1].startswith("|  |  | none (`dependency_decay: none`) |")
     assert any("(`feature_size: 2048`); the demo has `feature_size: 512` |" in line for line in lines)
+
+
+def test_the_largest_stand_first_and_those_within_the_noise_are_counted(make_record, page):
+    records = [*ablation(make_record), make_record("full+part_features=pool", 0, 0.66)]  # -6.0, noise 4.1
+    records += [make_record("full+bnneck=True", seed, 0.64) for seed in (0, 1)]  # -8.0, noise 3.4
+    records += [make_record("full+lstm_directions=1", seed, 0.82) for seed in (0, 1)]  # +10.0
+    records += [make_record("full+dependency_decay=none", seed, 0.99, source_hash="0" * 16) for seed in (0, 1)]  # stale
+    text, _, head, _, *rows = largest_lines([page(records)])
+    assert head == "| paper | question: our reading | alternative | mAP synthetic, Δ | noise |"
+    assert [line.split(" | ")[-2:] for line in rows] == [["+10.0", "3.4 |"], ["-8.0", "3.4 |"]]
+    assert "both layers of a forward LSTM" in rows[0] and "(`bnneck: true`)" in rows[1]
+    alternatives = sum(row.fits("demo") for row in DECISIONS.rows[1:])
+    assert text.startswith("Of 3 alternatives that have run (synthetic), 2 change the mAP by more than twice the noise")
+    assert f"; {alternatives - 3} have not run." in text
+    assert largest_lines([page(ablation(make_record))]) == []
 
 
 def test_the_page_the_index_and_the_terminal_have_them(make_record, page, tmp_path, today):
