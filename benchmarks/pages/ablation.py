@@ -11,9 +11,10 @@ from .sources import Source, Summary
 MINOR = ("rank5", "rank10", "rank20")  # nearly all of them close to 100 %: neither differences nor orders are shown
 FEWEST_ROWS = 4  # with an order: of three rows, chance alone gives the paper's in one of six
 NOISE_RULE = (
-    "`Δ`, and the number in brackets behind the paper's score: difference from the table's first row. Ours is marked "
-    "`(noise)` below 2 s, where s is the sample standard deviation over seeds, pooled over the rows: a coarse mark, "
-    "and none where every row has one seed; the claims are decided by intervals of differences paired by seed."
+    "`Δ`, and the number in brackets behind the paper's score: difference from the table's first row, of scores that "
+    "are not rounded yet. Ours is marked `(noise)` below 2 s √(1/n + 1/m), where n and m are the two rows' numbers of "
+    "seeds and s is the sample standard deviation over seeds, pooled over the rows; no mark where all have one seed. "
+    "The claims are decided by intervals of differences paired by seed."
 )
 
 
@@ -29,6 +30,11 @@ def noise_level(summaries: list[Summary]) -> float | None:
     if not spread:
         return None
     return math.sqrt(sum(degrees * value**2 for degrees, value in spread) / sum(degrees for degrees, _ in spread))
+
+
+def noise_of_difference(level: float | None, one: Summary, other: Summary) -> float | None:
+    """The standard deviation that seeds alone give the difference of two means. level: of one score over seeds."""
+    return None if level is None else level * math.sqrt(1 / one.count + 1 / other.count)
 
 
 def rank_agreement(reported: list[float], ours: list[float]) -> float:
@@ -52,8 +58,9 @@ def gain(document: Document, row: Row, column: Column, source: Source) -> str:
     if row is document.rows[0] or baseline is None or summary is None:
         return ""
     found = [source.summary(document, other, column) for other in document.rows]
-    level, value = noise_level([other for other in found if other]), summary.mean - baseline.mean
-    mark = " (noise)" if level is not None and abs(value) < 2 * level else ""
+    noise = noise_of_difference(noise_level([other for other in found if other]), summary, baseline)
+    value = summary.mean - baseline.mean
+    mark = " (noise)" if noise is not None and abs(value) < 2 * noise else ""
     return f"{value * UNITS[column.unit][0]:+,.{column.places}f}{mark}"
 
 

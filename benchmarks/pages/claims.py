@@ -1,7 +1,7 @@
 """`tables/claims.md`: what each paper concludes, and whether it holds on the records."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,7 +21,7 @@ COMMAND = "`make tables` (`python -m benchmarks tables`)"
 DATA = {kind: WORDS[kind] for kind in ("demo", "full", "real")}
 OUTDATED = "stale: the source code, the settings or the starting weights have changed since a run; it decides nothing"
 ON_COSTS = {HOLDS: "agrees", FAILS: "differs", UNDECIDED: UNDECIDED}  # what we compute and what the paper prints
-OWN, PUBLISHED = "between networks that we train", "against published methods, which are not run here"
+OWN, PUBLISHED = "between networks that we train", "against methods and backbones that are not run here"
 COSTS = "costs at the paper's size, which need no training"
 
 
@@ -52,8 +52,8 @@ class Line(NamedTuple):
         return PUBLISHED if is_published(self.paper, self.claim) else OWN
 
 
-def claims_page(folder: Path = BENCHMARKS) -> str:
-    """The whole page, from the published records."""
+def claims_page(folder: Path = BENCHMARKS, found: Mapping[str, str] | None = None) -> str:
+    """The whole page, from the published records. found: {paper: what we found}."""
     lines = list(all_lines(folder))
     kinds = shown_kinds(lines)
     text = [
@@ -80,7 +80,8 @@ def claims_page(folder: Path = BENCHMARKS) -> str:
     ]
     for paper in map(load_spec, known_papers()):
         if paper.claims:
-            text += ["", *paper_section(paper, [line for line in lines if line.paper.paper == paper.paper], kinds)]
+            of_paper = [line for line in lines if line.paper.paper == paper.paper]
+            text += ["", *paper_section(paper, of_paper, kinds, what_was_found(of_paper, found or {}))]
     return "\n".join(text) + "\n"
 
 
@@ -125,9 +126,18 @@ def summary(lines: list[Line], kinds: dict[str, list[str]]) -> list[str]:
     return markdown_table(["paper", "claims", "lines", *verdicts, "of these not run", "of these stale"], cells, left=2)
 
 
-def paper_section(paper: PaperSpec, lines: list[Line], kinds: dict[str, list[str]]) -> list[str]:
+def what_was_found(lines: Sequence[Line], found: Mapping[str, str]) -> str:
+    """The sentence of lines of one paper; empty unless its first claim with a headline has a current number of ours."""
+    first = next((line for line in lines if line.metric == line.claim.headline), None)
+    known = first and first.findings["demo"].ours and not first.findings["demo"].stale
+    return found.get(first.paper.paper, "") if known else ""
+
+
+def paper_section(paper: PaperSpec, lines: list[Line], kinds: dict[str, list[str]], found: str = "") -> list[str]:
+    """found: what we found on synthetic pedestrians, in a sentence or two."""
     notes = Footnotes()
     text = [f"## {paper.short}", "", f"{paper.citation}. [Its tables]({paper.paper}.md).", ""]
+    text += [f"*On synthetic pedestrians:* {found}", ""] if found else []
     for group, shown in kinds.items():
         of_group = [line for line in lines if line.group == group]
         if of_group:
@@ -145,7 +155,11 @@ def paper_section(paper: PaperSpec, lines: list[Line], kinds: dict[str, list[str
 
 
 def result_heads(kind: str) -> list[str]:
-    return ["computed", "printed figures"] if kind == COSTS else [f"ours, {DATA[kind]}", f"verdict, {DATA[kind]}"]
+    return ["computed", "against the printed one"] if kind == COSTS else [f"ours, {DATA[kind]}", verdict_head(kind)]
+
+
+def verdict_head(kind: str) -> str:
+    return "verdict on synthetic data, demo size" if kind == "demo" else f"verdict, {DATA[kind]}"
 
 
 def result_cells(line: Line, kinds: list[str], notes: Footnotes) -> list[str]:

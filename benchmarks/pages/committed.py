@@ -50,7 +50,7 @@ def write_committed_pages(folder: Path = BENCHMARKS) -> list[Path]:
     files.append(folder / "tables" / "runs.md")
     files[-1].write_text(runs_page(folder))
     files.append(folder / "tables" / "claims.md")
-    files[-1].write_text(claims_page(folder))
+    files[-1].write_text(claims_page(folder, read_yaml(folder / FOUND)))
     files.append(folder / "tables" / "README.md")
     files[-1].write_text(index(folder))
     files.append(folder.parent / "README.md")
@@ -94,8 +94,8 @@ def index(folder: Path = BENCHMARKS) -> str:
         "- [Where the numbers come from](runs.md): the run, machine and commit behind each",
         *(f"- [{paper.short}]({name}.md): {paper.citation}" for name, paper in papers.items()),
         "",
-        "The tables below say how many of each document's runs have a published record (`synthetic`: on synthetic "
-        "pedestrians at demo size"
+        "The tables below say how many of each document's runs have a record in `benchmarks/results/` (`synthetic`: on "
+        "synthetic pedestrians at demo size"
         + (f"; there are none yet for {joined(absent, 'and')}" if absent else "")
         + "). `headline` documents are run by the paper's own target, those of scope `all` with `SCOPE=all`, the "
         "decisions with `SCOPE=decisions`; without real data the target leaves out the data sets that are named "

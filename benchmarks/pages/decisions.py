@@ -1,7 +1,6 @@
 """The table of decisions: what another reading of the paper changes, beside what another seed changes."""
 
 import json
-import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -9,7 +8,7 @@ from benchmarks.decisions import DOCUMENT, Decision, defaults
 from benchmarks.spec import UNITS, Column, Document, Row
 from common.paths import package_folder
 
-from .ablation import noise_level
+from .ablation import noise_level, noise_of_difference
 from .cells import NOT_APPLICABLE, column_title
 from .commands import make_command
 from .markdown import anchor, markdown_table
@@ -37,8 +36,7 @@ class Difference(NamedTuple):
 
 def difference(alternative: Summary, ours: Summary, deviation: float | None) -> Difference:
     """deviation: of a score over seeds."""
-    noise = None if deviation is None else deviation * math.sqrt(1 / alternative.count + 1 / ours.count)
-    return Difference(alternative.mean - ours.mean, noise)
+    return Difference(alternative.mean - ours.mean, noise_of_difference(deviation, alternative, ours))
 
 
 def decision_lines(page: Page, document: Document, sources: Sequence[Source], notes: Footnotes) -> list[str]:
@@ -89,7 +87,8 @@ def largest_lines(pages: Sequence[Page], kind: str = "demo") -> list[str]:
     cells = [
         [
             f"[{paper.short}](#{anchor(paper.short)})",
-            f"{decision.question}: {decision.reading}",
+            decision.question,
+            decision.reading,
             f"{alternative.reading} ({_settings(alternative.set)})",
             f"{100 * found.value:+.1f}",
             f"{100 * found.noise:.1f}",
@@ -99,9 +98,11 @@ def largest_lines(pages: Sequence[Page], kind: str = "demo") -> list[str]:
     words = WORDS[kind]
     return [
         f"Of {measured} alternatives that have run ({words}), {len(beyond)} change the mAP by more than twice the noise"
-        f"{f'; {missing} have not run' if missing else ''}. About one in twenty does so by chance.",
+        f"{f'; {missing} have not run' if missing else ''}. Of alternatives that change nothing, about one in twenty "
+        "is beyond it by chance. The score does not choose our reading: it is the one nearest to the paper's text "
+        "under which the module does what the text says.",
         "",
-        *markdown_table(["paper", "question: our reading", "alternative", f"mAP {words}, Δ", "noise"], cells, left=3),
+        *markdown_table(["paper", "question", "our reading", "alternative", f"mAP {words}, Δ", "noise"], cells, left=4),
     ]
 
 

@@ -117,7 +117,7 @@ def test_the_largest_stand_first_and_those_within_the_noise_are_counted(make_rec
     records += [make_record("full+lstm_directions=1", seed, 0.82) for seed in (0, 1)]  # +10.0
     records += [make_record("full+dependency_decay=none", seed, 0.99, source_hash="0" * 16) for seed in (0, 1)]  # stale
     text, _, head, _, *rows = largest_lines([page(records)])
-    assert head == "| paper | question: our reading | alternative | mAP synthetic, Δ | noise |"
+    assert head == "| paper | question | our reading | alternative | mAP synthetic, Δ | noise |"
     assert [line.split(" | ")[-2:] for line in rows] == [["+10.0", "3.4 |"], ["-8.0", "3.4 |"]]
     assert "both layers of a forward LSTM" in rows[0] and "(`bnneck: true`)" in rows[1]
     alternatives = sum(row.fits("demo") for row in DECISIONS.rows[1:])

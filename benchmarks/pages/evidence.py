@@ -1,6 +1,6 @@
 """What the records say about a claim: our difference, or where a sweep is best, and the verdict."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from benchmarks.claims import Claim, column_of, rows_of
 from benchmarks.spec import UNITS, Column, Document, PaperSpec, Row, value_of
@@ -26,17 +26,18 @@ Values = dict[tuple[str, int, str], float]  # {(data set or trial, seed, its ima
 PUBLISHED = "a published method, which is not run here"
 PLACES = 2  # of our differences, which would round to zero otherwise
 WRONG_SIZE = "its rows are not run at this size"
-NOT_RUN, STALE = "not run", "stale"
+NOT_RUN, STALE, ONE_SEED = "not run", "stale", "one seed"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """ours: `+1.2 [-0.3, +2.7] (n=3)`, empty without numbers; why: what is missing."""
+    """ours: `+1.2 [-0.3, +2.7] (n=3)`, empty without numbers; why: what is missing; over: the compared row's score."""
 
     ours: str
     verdict: str = UNDECIDED
     why: str = ""
     stale: bool = False
+    over: str = field(default="", compare=False)
 
     @property
     def reason(self) -> str:
@@ -47,7 +48,7 @@ class Finding:
             return NOT_RUN
         if self.stale:
             return STALE
-        return "one seed" if self.ours.endswith(("(n=1)", "(noise unknown)")) else ""
+        return ONE_SEED if self.ours.endswith(("(n=1)", "(noise unknown)")) else ""
 
     @property
     def said(self) -> str:
@@ -80,6 +81,15 @@ def is_published(paper: PaperSpec, claim: Claim) -> bool:
     """Whether one of the compared methods is not run here, at no size."""
     sides = [] if claim.best else [(claim.document, claim.row), (claim.published, claim.over)]
     return any(not any(row.run for row in rows_of(paper.document(name), method)) for name, method in sides)
+
+
+def is_of_one_network(paper: PaperSpec, claim: Claim) -> bool:
+    """Whether both rows are scores of the same trained networks, as with and without re-ranking."""
+    if claim.best:
+        return False
+    sides = [(claim.document, claim.row), (claim.published, claim.over)]
+    row, over = ([row.run for row in rows_of(paper.document(name), method)] for name, method in sides)
+    return any(run is not None and run in over for run in row)
 
 
 def find(paper: PaperSpec, claim: Claim, metric: str, source: Source) -> Finding:
@@ -117,7 +127,13 @@ def _difference(paper: PaperSpec, claim: Claim, metric: str, source: Source) -> 
         return Finding("", why="no seed that both rows have, on the same images")
     difference = mean_difference(differences)
     sign = claim.reported.get(metric, -1 if claim.direction == "lower" else 1)
-    return Finding(difference_text(difference, row.column), verdict(difference, sign), stale=_stale(source, sides))
+    compared = [theirs[key] for key in set(ours) & set(theirs)]
+    return Finding(
+        difference_text(difference, row.column),
+        verdict(difference, sign),
+        stale=_stale(source, sides),
+        over=f"{sum(compared) / len(compared):.{row.column.places}f}",
+    )
 
 
 def _optimum(paper: PaperSpec, claim: Claim, metric: str, source: Source) -> Finding:

@@ -226,6 +226,14 @@ def test_differences_below_two_deviations_are_marked(make_record, committed):
     assert "mAP 0.40 (5 rows, s = 1.41)." in order
 
 
+def test_a_row_of_one_seed_has_more_noise(make_record, committed):
+    # s = 1.41 points over the baseline's two seeds; 2 s sqrt(1 + 1/2) = 3.46
+    records = [make_record("baseline", 0, 0.49), make_record("baseline", 1, 0.51)]
+    records += [make_record("pcam", 0, 0.534), make_record("sam", 0, 0.536)]
+    lines = render_document(committed(records), SPEC.document("table5"))
+    assert cells(lines, "Baseline + PCAM")[-2] == "+3.4 (noise)" and cells(lines, "Baseline + SAM")[-2] == "+3.6"
+
+
 def test_with_one_seed_the_noise_is_unknown(make_record, committed):
     records = [make_record(row, 0, 0.5 + position / 100) for position, row in enumerate(ROWS)]
     lines = render_document(committed(records), SPEC.document("table5"))
