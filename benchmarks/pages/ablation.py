@@ -7,13 +7,15 @@ from scipy.stats import kendalltau
 from benchmarks.spec import UNITS, Column, Document, Row
 
 from .sources import Source, Summary
+from .verdicts import CONFIDENCE, Noise
 
 MINOR = ("rank5", "rank10", "rank20")  # nearly all of them close to 100 %: neither differences nor orders are shown
 FEWEST_ROWS = 4  # with an order: of three rows, chance alone gives the paper's in one of six
 NOISE_RULE = (
     "`Δ`, and the number in brackets behind the paper's score: difference from the table's first row, of scores that "
-    "are not rounded yet. Ours is marked `(noise)` below 2 s √(1/n + 1/m), where n and m are the two rows' numbers of "
-    "seeds and s is the sample standard deviation over seeds, pooled over the rows; no mark where all have one seed. "
+    "are not rounded yet. Ours is marked `(noise)` below t s √(1/n + 1/m), where n and m are the two rows' numbers of "
+    "seeds, s is the sample standard deviation over seeds, pooled over the rows, and t is Student's at "
+    f"{100 * CONFIDENCE:.0f} % for the degrees of freedom of s; no mark where all have one seed. "
     "The claims are decided by intervals of differences paired by seed."
 )
 
@@ -23,18 +25,14 @@ def shows_difference(document: Document, column: Column) -> bool:
     return document.ablation and column.ordered and not (column.value or "").endswith(MINOR)
 
 
-def noise_level(summaries: list[Summary]) -> float | None:
-    """s: the pooled sample standard deviation, sqrt(sum (n - 1) deviation^2 / sum (n - 1)); None if no row has two
+def noise_level(summaries: list[Summary]) -> Noise | None:
+    """The pooled sample standard deviation, sqrt(sum (n - 1) deviation^2 / sum (n - 1)); None if no row has two
     seeds."""
     spread = [(summary.count - 1, summary.deviation) for summary in summaries if summary.deviation is not None]
     if not spread:
         return None
-    return math.sqrt(sum(degrees * value**2 for degrees, value in spread) / sum(degrees for degrees, _ in spread))
-
-
-def noise_of_difference(level: float | None, one: Summary, other: Summary) -> float | None:
-    """The standard deviation that seeds alone give the difference of two means. level: of one score over seeds."""
-    return None if level is None else level * math.sqrt(1 / one.count + 1 / other.count)
+    freedom = sum(degrees for degrees, _ in spread)
+    return Noise(math.sqrt(sum(degrees * value**2 for degrees, value in spread) / freedom), freedom)
 
 
 def rank_agreement(reported: list[float], ours: list[float]) -> float:
@@ -58,9 +56,9 @@ def gain(document: Document, row: Row, column: Column, source: Source) -> str:
     if row is document.rows[0] or baseline is None or summary is None:
         return ""
     found = [source.summary(document, other, column) for other in document.rows]
-    noise = noise_of_difference(noise_level([other for other in found if other]), summary, baseline)
+    noise = noise_level([other for other in found if other])
     value = summary.mean - baseline.mean
-    mark = " (noise)" if noise is not None and abs(value) < 2 * noise else ""
+    mark = " (noise)" if noise is not None and abs(value) < noise.margin(summary.count, baseline.count) else ""
     return f"{value * UNITS[column.unit][0]:+,.{column.places}f}{mark}"
 
 
@@ -77,7 +75,7 @@ def agreement(document: Document, source: Source) -> list[str]:
             continue
         tau = rank_agreement([reported for reported, _ in rows], [summary.mean for _, summary in rows])
         level = noise_level([summary for _, summary in rows])
-        noise = "" if level is None else f", s = {level * UNITS[column.unit][0]:.2f}"
+        noise = "" if level is None else f", s = {level.deviation * UNITS[column.unit][0]:.2f}"
         group = f"{column.group} " if column.group else ""
         parts.append(f"{group}{column.title} {tau:.2f} ({len(rows)} rows{noise})")
     if not parts:

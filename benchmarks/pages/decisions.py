@@ -1,4 +1,4 @@
-"""The table of decisions: what another reading of the paper changes, beside what another seed changes."""
+"""The table of decisions: what another reading of the paper changes, beside what other seeds change."""
 
 import json
 from collections.abc import Sequence
@@ -8,35 +8,36 @@ from benchmarks.decisions import DOCUMENT, Decision, defaults
 from benchmarks.spec import UNITS, Column, Document, Row
 from common.paths import package_folder
 
-from .ablation import noise_level, noise_of_difference
+from .ablation import noise_level
 from .cells import NOT_APPLICABLE, column_title
 from .commands import make_command
 from .markdown import anchor, markdown_table
 from .sources import WORDS, Source, Summary
 from .table import Footnotes, Page
+from .verdicts import CONFIDENCE, Noise
 
 RULE = (
-    "A difference is the alternative's score minus that of the full model, means over seeds. Its noise is what seeds "
-    "alone give it, s times the square root of 1/n + 1/m: s is the sample standard deviation over seeds, n the number "
-    "of the alternative's seeds, m that of the full model's. **Bold**: beyond twice the noise."
+    "A difference is the alternative's score minus that of the full model, means over seeds. **Bold**: beyond its "
+    "margin t s √(1/n + 1/m): s is the sample standard deviation over seeds, n the number of the alternative's seeds, "
+    f"m that of the full model's, and t is Student's at {100 * CONFIDENCE:.0f} % for the degrees of freedom of s."
 )
 
 
 class Difference(NamedTuple):
-    """An alternative's mean score minus the full model's, in the record's unit. noise: the standard deviation that
-    seeds alone give it; None if it is unknown."""
+    """An alternative's mean score minus the full model's, in the record's unit. margin: None if it is unknown."""
 
     value: float
-    noise: float | None
+    margin: float | None
 
     @property
-    def exceeds_noise(self) -> bool:
-        return self.noise is not None and abs(self.value) > 2 * self.noise
+    def matters(self) -> bool:
+        return self.margin is not None and abs(self.value) > self.margin
 
 
-def difference(alternative: Summary, ours: Summary, deviation: float | None) -> Difference:
-    """deviation: of a score over seeds."""
-    return Difference(alternative.mean - ours.mean, noise_of_difference(deviation, alternative, ours))
+def difference(alternative: Summary, ours: Summary, noise: Noise | None) -> Difference:
+    """noise: of a score over seeds."""
+    margin = None if noise is None else noise.margin(alternative.count, ours.count)
+    return Difference(alternative.mean - ours.mean, margin)
 
 
 def decision_lines(page: Page, document: Document, sources: Sequence[Source], notes: Footnotes) -> list[str]:
@@ -47,7 +48,7 @@ def decision_lines(page: Page, document: Document, sources: Sequence[Source], no
     headers = ["Question", "our reading", "alternative"]
     for source in sources:
         for column in document.columns:
-            headers += [f"{column_title(document, column)} {source.title}, Δ", "noise"]
+            headers += [f"{column_title(document, column)} {source.title}, Δ", "margin"]
     rows, shown = [], None
     for row, (decision, alternative) in zip(document.rows[1:], page.paper.decisions.cases(), strict=True):
         if not any(row.fits(source.kind) for source in sources):
@@ -64,8 +65,8 @@ def decision_lines(page: Page, document: Document, sources: Sequence[Source], no
 
 
 def largest_lines(pages: Sequence[Page], kind: str = "demo") -> list[str]:
-    """Markdown: the alternatives of all papers that change the mAP by more than twice its noise on that kind of data,
-    the largest change first, and how many have run. Empty: none has."""
+    """Markdown: the alternatives of all papers that change the mAP by more than the margin on that kind of data, the
+    largest change first, and how many have run. Empty: none has."""
     beyond, measured, missing = [], 0, 0
     for page in pages:
         document = page.paper.document(DOCUMENT)
@@ -80,7 +81,7 @@ def largest_lines(pages: Sequence[Page], kind: str = "demo") -> list[str]:
                 continue
             measured += 1
             found = difference(other, ours, noise)
-            if found.exceeds_noise:
+            if found.matters:
                 beyond.append((page.paper, decision, alternative, found))
     if not measured:
         return []
@@ -91,18 +92,20 @@ def largest_lines(pages: Sequence[Page], kind: str = "demo") -> list[str]:
             decision.reading,
             f"{alternative.reading} ({_settings(alternative.set)})",
             f"{100 * found.value:+.1f}",
-            f"{100 * found.noise:.1f}",
+            f"{100 * found.margin:.1f}",
         ]
         for paper, decision, alternative, found in sorted(beyond, key=lambda case: -abs(case[-1].value))
     ]
     words = WORDS[kind]
     return [
-        f"Of {measured} alternatives that have run ({words}), {len(beyond)} change the mAP by more than twice the noise"
+        f"Of {measured} alternatives that have run ({words}), {len(beyond)} change the mAP by more than the margin"
         f"{f'; {missing} have not run' if missing else ''}. Of alternatives that change nothing, about one in twenty "
         "is beyond it by chance. The score does not choose our reading: it is the one nearest to the paper's text "
         "under which the module does what the text says.",
         "",
-        *markdown_table(["paper", "question", "our reading", "alternative", f"mAP {words}, Δ", "noise"], cells, left=4),
+        *markdown_table(
+            ["paper", "question", "our reading", "alternative", f"mAP {words}, Δ", "margin"], cells, left=4
+        ),
     ]
 
 
@@ -114,7 +117,7 @@ def _noise_text(document: Document, measured: Document, source: Source) -> str:
     for column in document.columns:
         summaries = _of_ablation(measured, column, source)
         if (level := noise_level(summaries)) is not None:
-            levels.append(f"{level * UNITS[column.unit][0]:.2f} ({column.title})")
+            levels.append(f"{level.deviation * UNITS[column.unit][0]:.2f} ({column.title})")
     if not levels:
         return f"full model {seeds}; s unknown, because no row of {measured.name} has two seeds."
     spread = [summary.count for summary in summaries if summary.count > 1]
@@ -143,14 +146,14 @@ def _cells(
     found = difference(other, ours, noise_level(_of_ablation(measured, column, source)))
     factor = UNITS[column.unit][0]
     text = f"{found.value * factor:+.{column.places}f}"
-    text = f"**{text}**" if found.exceeds_noise else text
+    text = f"**{text}**" if found.matters else text
     if stale := other.stale or ours.stale:
         again = f"`{make_command(page.paper, document, source.kind)} FORCE=1`"
         text += f" {notes.mark(f'stale: the {stale} changed since one of its runs; {again} runs them again')}"
     dataset = document.data_set_of(row, column)
     if len({record.data.fingerprint for one in (document.rows[0], row) for record in source.of_row(one, dataset)}) > 1:
         text += f" {notes.mark('its runs are of different images')}"
-    return text, "unknown" if found.noise is None else f"{found.noise * factor:.{column.places}f}"
+    return text, "unknown" if found.margin is None else f"{found.margin * factor:.{column.places}f}"
 
 
 def _reading(page: Page, decision: Decision) -> str:

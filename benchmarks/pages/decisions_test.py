@@ -1,4 +1,4 @@
-"""The table of decisions: differences, their noise, and what stands in a cell without them."""
+"""The table of decisions: differences, their margins, and what stands in a cell without them."""
 
 import math
 import re
@@ -12,10 +12,12 @@ from benchmarks.pages.local import summary
 from benchmarks.pages.page import render_document, render_page
 from benchmarks.pages.sources import Summary, committed_sources, local_sources
 from benchmarks.pages.table import Page
+from benchmarks.pages.verdicts import Noise
 from benchmarks.spec import load_spec
 
 SPEC = load_spec("ndmf_net")
 DECISIONS = SPEC.document(DOCUMENT)
+STUDENT = 3.1824  # t at 95 %, two-sided, three degrees of freedom
 
 
 @pytest.fixture
@@ -24,7 +26,7 @@ def page(tmp_path, today):
 
 
 def row(lines, alternative):
-    """The cells after the alternative's own: mAP, its noise, Rank-1, its noise."""
+    """The cells after the alternative's own: mAP, its margin, Rank-1, its margin."""
     line = next(line for line in lines if f"| {alternative} (" in line)
     return [cell.strip() for cell in line.strip("|").split("|")][3:]
 
@@ -36,37 +38,37 @@ def ablation(make_record):
     return [make_record(name, seed, mAP) for name, scores in seeds.items() for seed, mAP in enumerate(scores)]
 
 
-def test_a_difference_and_its_noise_by_hand(make_record, page):
+def test_a_difference_and_its_margin_by_hand(make_record, page):
     records = [*ablation(make_record), make_record("full+part_features=pool", 0, 0.66, 0.81)]
     lines = render_document(page(records), DECISIONS)
-    noise = math.sqrt(34 / 3 * (1 + 1 / 2))  # 4.12 points
-    assert row(lines, "each part, averaged") == ["-6.0", f"{noise:.1f}", "**+1.0**", "0.0"]
+    margin = STUDENT * math.sqrt(34 / 3 * (1 + 1 / 2))  # 13.1 points
+    assert row(lines, "each part, averaged") == ["-6.0", f"{margin:.1f}", "**+1.0**", "0.0"]
     stated = next(line for line in lines if line.startswith("- synthetic: full"))
     assert "full model 2 seeds; s = 3.37 (mAP), 0.00 (Rank-1)" in stated
     assert "pooled over the 2 rows of Table 5 that have several seeds (5 runs)" in stated
 
 
-def test_a_difference_beyond_twice_its_noise_is_bold(make_record, page):
-    records = [*ablation(make_record), *(make_record("full+bnneck=True", seed, 0.64) for seed in (0, 1))]
-    # two seeds each: noise sqrt(34 / 3), 3.37 points, and the difference is -8 points
-    assert row(render_document(page(records), DECISIONS), "a batch-norm neck before the classifier")[0] == "**-8.0**"
-    records = [*ablation(make_record), *(make_record("full+bnneck=True", seed, 0.66) for seed in (0, 1))]
+def test_a_difference_beyond_its_margin_is_bold(make_record, page):
+    records = [*ablation(make_record), *(make_record("full+bnneck=True", seed, 0.61) for seed in (0, 1))]
+    # two seeds each: margin 3.182 sqrt(34 / 3), 10.7 points, and the difference is -11 points
+    assert row(render_document(page(records), DECISIONS), "a batch-norm neck before the classifier")[0] == "**-11.0**"
+    records = [*ablation(make_record), *(make_record("full+bnneck=True", seed, 0.62) for seed in (0, 1))]
     assert row(render_document(page(records), DECISIONS), "a batch-norm neck before the classifier")[:2] == [
-        "-6.0",
-        "3.4",
+        "-10.0",
+        "10.7",
     ]
 
 
 def test_a_difference_in_the_records_unit():
-    found = difference(Summary(0.50, 0.1, 4), Summary(0.56, 0.1, 2), 0.02)
+    found = difference(Summary(0.50, 0.1, 4), Summary(0.56, 0.1, 2), Noise(0.02, 3))
     assert found.value == pytest.approx(-0.06)
-    assert found.noise == pytest.approx(0.02 * math.sqrt(1 / 4 + 1 / 2))
-    assert found.exceeds_noise
-    assert not difference(Summary(0.50, None, 1), Summary(0.56, None, 1), None).exceeds_noise
-    assert not difference(Summary(0.50, None, 1), Summary(0.54, None, 1), 0.02).exceeds_noise  # 2 * 2.8 points
+    assert found.margin == pytest.approx(STUDENT * 0.02 * math.sqrt(1 / 4 + 1 / 2), rel=1e-3)  # 5.5 points
+    assert found.matters
+    assert not difference(Summary(0.50, None, 1), Summary(0.56, None, 1), None).matters
+    assert not difference(Summary(0.50, None, 1), Summary(0.58, None, 1), Noise(0.02, 3)).matters  # 9 points
 
 
-def test_the_noise_of_one_seed_is_unknown(make_record, page):
+def test_the_margin_of_one_seed_is_unknown(make_record, page):
     lines = render_document(page([make_record(mAP=0.7), make_record("full+lstm_directions=1", mAP=0.72)]), DECISIONS)
     assert row(lines, "both layers of a forward LSTM") == ["+2.0", "unknown", "+0.0", "unknown"]
     assert any("full model 1 seed; s unknown, because no row of Table 5 has two seeds" in line for line in lines)
@@ -111,17 +113,17 @@ def test_a_question_stands_once_with_its_place_our_reading_and_what_the_demo_has
     assert any("(`feature_size: 2048`); the demo has `feature_size: 512` |" in line for line in lines)
 
 
-def test_the_largest_stand_first_and_those_within_the_noise_are_counted(make_record, page):
-    records = [*ablation(make_record), make_record("full+part_features=pool", 0, 0.66)]  # -6.0, noise 4.1
-    records += [make_record("full+bnneck=True", seed, 0.64) for seed in (0, 1)]  # -8.0, noise 3.4
-    records += [make_record("full+lstm_directions=1", seed, 0.82) for seed in (0, 1)]  # +10.0
+def test_the_largest_stand_first_and_those_within_the_margin_are_counted(make_record, page):
+    records = [*ablation(make_record), make_record("full+part_features=pool", 0, 0.66)]  # -6.0, margin 13.1
+    records += [make_record("full+bnneck=True", seed, 0.60) for seed in (0, 1)]  # -12.0, margin 10.7
+    records += [make_record("full+lstm_directions=1", seed, 0.86) for seed in (0, 1)]  # +14.0
     records += [make_record("full+dependency_decay=none", seed, 0.99, source_hash="0" * 16) for seed in (0, 1)]  # stale
     text, _, head, _, *rows = largest_lines([page(records)])
-    assert head == "| paper | question | our reading | alternative | mAP synthetic, Δ | noise |"
-    assert [line.split(" | ")[-2:] for line in rows] == [["+10.0", "3.4 |"], ["-8.0", "3.4 |"]]
+    assert head == "| paper | question | our reading | alternative | mAP synthetic, Δ | margin |"
+    assert [line.split(" | ")[-2:] for line in rows] == [["+14.0", "10.7 |"], ["-12.0", "10.7 |"]]
     assert "both layers of a forward LSTM" in rows[0] and "(`bnneck: true`)" in rows[1]
     alternatives = sum(row.fits("demo") for row in DECISIONS.rows[1:])
-    assert text.startswith("Of 3 alternatives that have run (synthetic), 2 change the mAP by more than twice the noise")
+    assert text.startswith("Of 3 alternatives that have run (synthetic), 2 change the mAP by more than the margin")
     assert f"; {alternatives - 3} have not run." in text
     assert largest_lines([page(ablation(make_record))]) == []
 

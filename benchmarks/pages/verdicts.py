@@ -4,6 +4,7 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from scipy.stats import t as student
 
@@ -76,12 +77,15 @@ def verdict(difference: Difference | None, sign: float) -> str:
     return HOLDS if (low > 0) == (sign > 0) else FAILS
 
 
-@dataclass(frozen=True)
-class Noise:
+class Noise(NamedTuple):
     """deviation: s; freedom: its degrees of freedom, the sum of n - 1."""
 
     deviation: float
     freedom: int
+
+    def margin(self, one: int, other: int, comparisons: int = 1) -> float:
+        """Half of the interval of a difference between two rows' means over so many seeds: t s sqrt(1/n + 1/m)."""
+        return quantile(self.freedom, comparisons) * self.deviation * math.sqrt(1 / one + 1 / other)
 
 
 def pooled_noise(rows: Sequence[Sequence[float]]) -> Noise | None:
@@ -98,8 +102,7 @@ def lead(best: Sequence[float], other: Sequence[float], noise: Noise | None, com
     mean = statistics.fmean(best) - statistics.fmean(other)
     if noise is None:
         return Difference(mean, None, len(best))
-    error = noise.deviation * math.sqrt(1 / len(best) + 1 / len(other))
-    return Difference(mean, quantile(noise.freedom, comparisons) * error, len(best))
+    return Difference(mean, noise.margin(len(best), len(other), comparisons), len(best))
 
 
 def verdict_of_optimum(leads: Sequence[Difference], *, complete: bool) -> str:
