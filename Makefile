@@ -52,6 +52,7 @@ help:
 	@echo "  DATA_ROOT=DIR    real data sets in DIR, at the papers' settings; without it, synthetic data at demo size"
 	@echo "  SCOPE=all        every table and figure; headline (default): the main table and the ablation"
 	@echo "  SCOPE=decisions  the full model once for each alternative reading of what the paper leaves open"
+	@echo "  SCOPE=comparison the papers' models side by side, with one budget: what benchmarks/tables/comparison.md shows"
 	@echo "  SEEDS=\"0 1 2\"    one run per seed (default: 0)"
 	@echo "  DEVICE=cuda      auto (default), cpu, cuda or cuda:N"
 	@echo "  GPUS=N           train each run in N processes, one GPU each (torchrun)"

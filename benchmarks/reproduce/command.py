@@ -12,7 +12,6 @@ from pathlib import Path
 from tabulate import tabulate
 
 from benchmarks.pages.commands import ASK_ABOVE_SECONDS
-from benchmarks.pages.comparison import labels_of
 from benchmarks.pages.local import write_local_page
 from benchmarks.records import local_records, published_records
 from benchmarks.spec import PaperSpec, load_spec
@@ -24,7 +23,7 @@ from .estimate import duration_text, estimate
 from .execute import execute
 from .figures import draw_from_runs
 from .launch import Launch, add_launch_arguments, launch_of
-from .plan import Plan, make_plan
+from .plan import COMPARISON, Plan, make_plan
 from .progress import raise_failures
 from .slurm import Detached
 
@@ -39,7 +38,7 @@ WHAT_HAPPENS = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("papers", nargs="+", metavar="PAPER")
-    parser.add_argument("--scope", choices=("headline", "all", "decisions"), default="headline")
+    parser.add_argument("--scope", choices=("headline", "all", "decisions", COMPARISON), default="headline")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument(
         "--data-root", type=Path, help="real data at the paper's settings (also the DATA_ROOT variable)"
@@ -107,10 +106,7 @@ def confirm(plans: list[tuple[PaperSpec, Plan]], arguments: argparse.Namespace, 
 
 
 def make_plans(arguments: argparse.Namespace, launch: Launch) -> list[tuple[PaperSpec, Plan]]:
-    """Make and print the plan of each paper. UserError: none of the papers can be run.
-
-    The plans of several papers include the runs of the comparison page, but with scope `decisions`.
-    """
+    """Make and print the plan of each paper. UserError: none of the papers can be run."""
     root, plans, refused = data_root(arguments), [], []
     several = len(arguments.papers) > 1
     for name in arguments.papers:
@@ -124,7 +120,6 @@ def make_plans(arguments: argparse.Namespace, launch: Launch) -> list[tuple[Pape
                 data_root=root,
                 device=launch.planning_device,
                 force=arguments.force,
-                also=labels_of(name) if several and root is None and arguments.scope != "decisions" else (),
             )
         except UserError as error:
             if not several:

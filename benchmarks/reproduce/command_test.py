@@ -10,7 +10,6 @@ import pytest
 from filelock import FileLock
 
 from benchmarks.pages import here
-from benchmarks.pages.comparison import labels_of
 from benchmarks.reproduce import command, execute, launch
 from benchmarks.reproduce.launch import launch_of
 from benchmarks.reproduce.plan import Plan, PlannedRun
@@ -121,17 +120,6 @@ def test_several_papers_are_planned_before_the_first_is_run(long_plan, monkeypat
     assert command.main(parsed) == 0
     assert "NDMF-Net\n" in ran[0] and "MGRe\n" in ran[0] and "all 2 papers: about 6.0 h" in ran[0]
     assert "ndmf_net.md" in ran[1] and "mgre.md" in capsys.readouterr().out
-
-
-def test_several_papers_also_run_what_their_comparison_needs(long_plan, monkeypatch):
-    asked = []
-    monkeypatch.setattr(command, "make_plan", lambda paper, *, also, **_: asked.append(tuple(also)) or long_plan)
-    for papers, more in ((["fgsam"], ()), (["fgsam", "mgre"], ()), (["fgsam", "mgre"], ("--data-root", "reid"))):
-        parsed = arguments(*more)
-        parsed.papers = papers
-        command.make_plans(parsed, launch_of(parsed))
-    assert "full+num_epochs=8" in labels_of("fgsam")
-    assert asked == [(), tuple(labels_of("fgsam")), tuple(labels_of("mgre")), (), ()]
 
 
 def test_a_paper_without_data_is_left_out_and_the_others_run(long_plan, monkeypatch, capsys):

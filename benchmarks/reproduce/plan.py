@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.pages.comparison import labels_of
 from benchmarks.spec import BASELINES, Document, PaperSpec, Row, RunSpec
 from common.datasets import open_dataset, trial_of, trials_of
 from common.datasets.base import DataSet
@@ -13,6 +14,7 @@ from common.runs import Run, open_run
 from common.runs.record import program_directory, read_record
 from common.runs.source import source_hash
 
+COMPARISON = "comparison"  # the scope of the runs that the page of all papers' models shows, whatever their documents'
 KEEP_WEIGHTS = ("pretrain_pose",)  # programs that train what other runs share, again only with --force
 
 
@@ -66,14 +68,14 @@ def chosen_documents(paper: PaperSpec, scope: str, only: Sequence[str]) -> list[
     return [document for document in paper.documents if document.scope in scopes]
 
 
-def chosen_rows(
-    paper: PaperSpec, scope: str, only: Sequence[str], *, demo: bool, also: Sequence[str] = ()
-) -> list[tuple[Row, str, Document]]:
+def chosen_rows(paper: PaperSpec, scope: str, only: Sequence[str], *, demo: bool) -> list[tuple[Row, str, Document]]:
     """(row, data set, document) of our rows in the scope, or of those that `only` names by document or variant.
 
     A demo includes the paper's other data sets only with scope `all` or for a named document, and only the first trial
-    of a data set with trials. also: labels of runs that are added whatever their scope.
+    of a data set with trials. UserError: a name that nothing has; the comparison of models on real data.
     """
+    if scope == COMPARISON and not demo:
+        raise UserError("the comparison of models is of synthetic pedestrians at demo size: run it without DATA_ROOT")
     rows = [
         (row, trial, document)
         for document in paper.documents
@@ -86,8 +88,9 @@ def chosen_rows(
 
     if not only:
         documents = chosen_documents(paper, scope, only)
-        chosen = [entry for entry in rows if entry[2] in documents and in_scope(entry[1])]
-        return chosen + [entry for entry in rows if entry[0].run.label in also and in_scope(entry[1])]
+        labels = labels_of(paper.paper) if scope == COMPARISON else ()
+        chosen = [entry for entry in rows if entry[2] in documents or entry[0].run.label in labels]
+        return [entry for entry in chosen if in_scope(entry[1])]
     names = {document.id for document in paper.documents} | {row.run.label for row, _, _ in rows}
     for name in only:
         if name not in names:
@@ -117,15 +120,14 @@ def make_plan(
     data_root: Path | None,
     device: str,
     force: bool,
-    also: Sequence[str] = (),
 ) -> Plan:
     """The runs that the chosen rows need, each once, with its state in the runs folder.
 
-    data_root: real data, at the paper's settings; None for synthetic data at demo size. also: see `chosen_rows`.
+    data_root: real data, at the paper's settings; None for synthetic data at demo size.
     A run that others start from is planned with them; force does not reach it where nobody asked for it.
     UserError: none of the data sets is there.
     """
-    rows = chosen_rows(paper, scope, only, demo=data_root is None, also=also)
+    rows = chosen_rows(paper, scope, only, demo=data_root is None)
     if not rows:
         raise UserError(f"specs/{paper.paper}.yaml has no document of scope '{scope}' with a run")
     datasets, left_out = _open_data_sets(dict.fromkeys(dataset for _, dataset, _ in rows), data_root)

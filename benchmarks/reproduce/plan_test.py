@@ -4,10 +4,11 @@ import json
 
 import pytest
 
+from benchmarks.pages.comparison import labels_of
 from benchmarks.reproduce import plan as plans
 from benchmarks.reproduce.conftest import SPEC, TRAINED, begin, planned
-from benchmarks.reproduce.plan import chosen_documents, chosen_rows
-from benchmarks.spec import load_spec
+from benchmarks.reproduce.plan import COMPARISON, chosen_documents, chosen_rows
+from benchmarks.spec import known_papers, load_spec
 from common.errors import UserError
 
 
@@ -30,11 +31,13 @@ def test_scope_all_has_every_table_and_figure_and_headline_only_its_own():
     assert ids["headline"] < ids["all"] == {document.id for document in paper.documents} - {"decisions"}
 
 
-def test_runs_that_the_comparison_of_papers_needs_are_added_by_their_labels():
-    def labels(**more):
-        return {row.run.label for row, _, _ in chosen_rows(load_spec("fgsam"), "headline", (), demo=True, **more)}
-
-    assert labels(also=["full+num_epochs=8"]) - labels() == {"full+num_epochs=8"}
+def test_the_comparison_has_the_runs_of_its_page_whatever_their_documents_and_only_at_demo_size():
+    for paper in known_papers():
+        rows = chosen_rows(load_spec(paper), COMPARISON, (), demo=True)
+        assert {row.run.label for row, _, _ in rows} == set(labels_of(paper)) != set()
+    assert "full+num_epochs=8" in labels_of("fgsam")
+    with pytest.raises(UserError, match="run it without DATA_ROOT"):
+        chosen_rows(SPEC, COMPARISON, (), demo=False)
 
 
 def test_scope_all_adds_the_sweep_that_fits_the_size_and_at_demo_size_the_other_data_sets(market):
