@@ -1,6 +1,7 @@
 """The committed pages: one for each paper, the comparison, the claims, the index; and what is generated in two other
 pages, the claims in the project's README and the table of the starting weights."""
 
+from functools import partial
 from pathlib import Path
 
 from benchmarks.records import BENCHMARKS, published_records
@@ -42,7 +43,7 @@ def write_committed_pages(folder: Path = BENCHMARKS) -> list[Path]:
         files[-1].parent.mkdir(parents=True, exist_ok=True)
         files[-1].write_text(committed_page(paper, folder))
     files.append(folder / "tables" / "comparison.md")
-    files[-1].write_text(comparison_page(folder))
+    files[-1].write_text(comparison_page(partial(published_records, folder=folder)))
     files.append(folder / "tables" / "carried.md")
     files[-1].write_text(carried_page(folder))
     files.append(folder / "tables" / "decisions.md")

@@ -1,16 +1,25 @@
 """The page with the papers' models side by side."""
 
+from functools import partial
+
 import pytest
 
 from benchmarks.pages import comparison
-from benchmarks.pages.comparison import SEEDS, TABLES, comparison_page, gain_text, mean_text
+from benchmarks.pages.compared import SEEDS, TABLES
+from benchmarks.pages.comparison import comparison_page, gain_text, mean_text
+from benchmarks.pages.local import write_local_comparison
 from benchmarks.publish import publish_record
+from benchmarks.records import published_records
 from benchmarks.spec import load_spec
 
 ON_BUDGET = {"log": ({"seconds": 40.0}, {"seconds": 20.0}, {"seconds": 20.0}, {"seconds": 20.0}, {"seconds": 20.0})}
 ON_BUDGET |= {"images_per_second": 120.0}  # 2,400 in each of five epochs; the first is slower
 START = {"config": {"pretrained": "synthetic"}, "weights": "w" * 16}
 COLUMNS = ["Model", "mAP", "mAP gain", "Rank-1", "Rank-1 gain", "params (M)", "GMACs", "images/s", "seeds"]
+
+
+def page_in(folder):
+    return comparison_page(partial(published_records, folder=folder))
 
 
 @pytest.fixture
@@ -25,7 +34,7 @@ def row(tmp_path):
     """row(name): the page's row of a model, {column: cell}; the model's name with its marks is `Model`."""
 
     def find(name):
-        lines = [line.strip("| ").split(" | ") for line in comparison_page(tmp_path).splitlines()]
+        lines = [line.strip("| ").split(" | ") for line in page_in(tmp_path).splitlines()]
         header = next(cells for cells in lines if cells[0] == "Model")
         assert header == [column.replace("mAP gain", "gain").replace("Rank-1 gain", "gain") for column in COLUMNS]
         found = next(cells for cells in lines if cells[0].startswith(f"[{name}]"))
@@ -61,18 +70,18 @@ def test_a_row_with_too_few_seeds_says_what_runs_the_others(publish, row, tmp_pa
     publish("baseline", 3)
     assert row("NDMF-Net baseline")["seeds"].startswith("1 (")
     command = '`make reproduce-ndmf ONLY="baseline full" SEEDS="0 1 2 3 4"`'
-    assert f"without all 5 seeds: {command}" in comparison_page(tmp_path)
+    assert f"without all 5 seeds: {command}" in page_in(tmp_path)
 
 
 def test_another_budget_and_another_start_are_marked(publish, row, tmp_path):
     publish("full", images_per_second=200.0)
     assert row("NDMF-Net")["Model"] == "[NDMF-Net](ndmf_net.md) (b)"
-    assert "(b) on 20,000 images, not the budget of the other rows" in comparison_page(tmp_path)
+    assert "(b) on 20,000 images, not the budget of the other rows" in page_in(tmp_path)
     publish("full", images_per_second=122.0)
     assert row("NDMF-Net")["Model"] == "[NDMF-Net](ndmf_net.md)"
     publish("baseline", config={"pretrained": "none"}, weights=None)
     assert row("NDMF-Net baseline")["Model"] == "[NDMF-Net baseline](ndmf_net.md) (b)"
-    assert "(b) from random weights, not from the start of the other rows" in comparison_page(tmp_path)
+    assert "(b) from random weights, not from the start of the other rows" in page_in(tmp_path)
     assert row("NDMF-Net")["Model"] == "[NDMF-Net](ndmf_net.md)"
 
 
@@ -98,7 +107,7 @@ def test_a_stale_record_is_marked(publish, row):
 
 
 def test_a_missing_run_is_listed_with_its_command(tmp_path):
-    page = comparison_page(tmp_path)
+    page = page_in(tmp_path)
     assert page.count("| not run (") == sum(map(len, TABLES.values()))
     for target in ("mgre", "mutual", "fgsam", "dfw"):
         assert f'`make reproduce-{target} ONLY="same_budget" SEEDS="0 1 2 3 4"`' in page
@@ -110,7 +119,7 @@ def test_only_records_of_the_newest_images_are_compared(publish, tmp_path, row):
     publish("full", finished="2020-01-02T00:00:00+00:00")
     assert row("NDMF-Net")["seeds"].startswith("1 ")
     assert row("NDMF-Net baseline")["mAP"].startswith("not run")
-    assert "of an earlier version of these images; without all 5 seeds" in comparison_page(tmp_path)
+    assert "of an earlier version of these images; without all 5 seeds" in page_in(tmp_path)
 
 
 def test_every_model_is_a_row_of_its_paper_that_the_demo_runs():
@@ -120,3 +129,18 @@ def test_every_model_is_a_row_of_its_paper_that_the_demo_runs():
             rows = [(row.run.label, where) for d in spec.documents for row, where in d.runs() if row.fits("demo")]
             assert (model.label, dataset) in rows
             assert not model.baseline or model.baseline in {other.label for other in models}
+
+
+def test_a_user_has_the_page_from_runs_of_two_papers_or_more(tmp_path, make_record, write_run):
+    write_run(tmp_path, make_record("full", 0, 0.7, **ON_BUDGET))
+    write_run(
+        tmp_path, make_record("full", 0, 0.6, paper="mgre", **ON_BUDGET)
+    )  # MGRe's own epochs are not the budget's
+    write_run(tmp_path, make_record("baseline+num_epochs=0", 0, 0.3))
+    assert write_local_comparison(tmp_path) is None
+    write_run(tmp_path, make_record("full+num_epochs=8", 0, 0.61, paper="mgre", **ON_BUDGET))
+    page = write_local_comparison(tmp_path)
+    assert page == tmp_path / "tables" / "comparison.md"
+    text = page.read_text()
+    assert "Generated from the finished runs in `runs/`." in text and "| 61.0 |" in text and "| 70.0 |" in text
+    assert text.count("| not run (") == sum(map(len, TABLES.values())) - 3

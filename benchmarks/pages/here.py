@@ -7,7 +7,7 @@ from benchmarks.spec import known_papers, load_spec
 from common.errors import UserError
 from common.paths import runs_folder
 
-from .local import write_local_page
+from .local import write_local_comparison, write_local_page
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,6 +24,8 @@ def main(arguments: argparse.Namespace) -> int:
         page, summary = write_local_page(paper, runs)
         print(f"{summary}\n\nfrom {finished} finished runs: {page}\n", flush=True)
         written += 1
+    if not arguments.papers and (side_by_side := write_local_comparison(runs)):
+        print(f"the papers' models side by side: {side_by_side}\n", flush=True)
     if not written:
         raise UserError(
             f"no run has finished in {runs} yet: run one with make reproduce, or name its folder in REID_RUNS"

@@ -1,10 +1,13 @@
-"""A user's own page, `runs/tables/<paper>.md`: reported, committed and locally reproduced numbers."""
+"""A user's own pages: `runs/tables/<paper>.md`, reported, committed and locally reproduced numbers, and
+`runs/tables/comparison.md`, the models side by side."""
 
 from pathlib import Path
 
 from benchmarks.records import BENCHMARKS, local_records, published_records
-from benchmarks.spec import PaperSpec
+from benchmarks.spec import PaperSpec, known_papers
 
+from .compared import is_compared
+from .comparison import comparison_page
 from .figures import draw_from_records, read_figure_data
 from .page import render_page
 from .sources import Source, local_sources
@@ -23,6 +26,18 @@ def write_local_page(paper: PaperSpec, runs: Path, folder: Path = BENCHMARKS) ->
     file = tables / f"{name}.md"
     file.write_text(text)
     return file, overview
+
+
+def write_local_comparison(runs: Path) -> Path | None:
+    """Write the page with the papers' models side by side; returns its path, or None where fewer than two papers have
+    a run that is compared."""
+    records = {name: local_records(name, runs) for name in known_papers()}
+    if sum(any(map(is_compared, found)) for found in records.values()) < 2:
+        return None
+    file = runs / "tables" / "comparison.md"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(comparison_page(records.__getitem__, "Generated from the finished runs in `runs/`."))
+    return file
 
 
 def local_page(paper: PaperSpec, sources: list[Source], figures: Path) -> tuple[str, str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from tabulate import tabulate
 
 from benchmarks.pages.commands import ASK_ABOVE_SECONDS
-from benchmarks.pages.local import write_local_page
+from benchmarks.pages.local import write_local_comparison, write_local_page
 from benchmarks.records import local_records, published_records
 from benchmarks.spec import PaperSpec, load_spec
 from common.errors import UserError
@@ -79,6 +79,8 @@ def main(arguments: argparse.Namespace) -> int:
             draw_from_runs(paper, plan, runs / "tables" / paper.paper)
             page, summary = write_local_page(paper, runs)
             print(f"\n{summary}\n\nreported, committed and reproduced here: {page}", flush=True)
+        if len(plans) > 1 and (side_by_side := write_local_comparison(runs)):
+            print(f"\nthe papers' models side by side: {side_by_side}", flush=True)
     except Detached as detached:
         print(f"\n{detached}", file=sys.stderr)
         return 130

@@ -115,11 +115,13 @@ def test_several_papers_are_planned_before_the_first_is_run(long_plan, monkeypat
     monkeypatch.setattr(command, "execute", lambda *_: ran.append(capsys.readouterr().out))
     monkeypatch.setattr(command, "draw_from_runs", lambda *_: None)
     monkeypatch.setattr(command, "write_local_page", lambda paper, *_: (Path(f"{paper.paper}.md"), "its table"))
+    monkeypatch.setattr(command, "write_local_comparison", lambda runs: runs / "tables" / "comparison.md")
     parsed = arguments("--yes")
     parsed.papers = ["ndmf_net", "mgre"]
     assert command.main(parsed) == 0
     assert "NDMF-Net\n" in ran[0] and "MGRe\n" in ran[0] and "all 2 papers: about 6.0 h" in ran[0]
-    assert "ndmf_net.md" in ran[1] and "mgre.md" in capsys.readouterr().out
+    last = capsys.readouterr().out
+    assert "ndmf_net.md" in ran[1] and "mgre.md" in last and "side by side" in last and "comparison.md" in last
 
 
 def test_a_paper_without_data_is_left_out_and_the_others_run(long_plan, monkeypatch, capsys):

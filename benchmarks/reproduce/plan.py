@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.pages.comparison import labels_of
+from benchmarks.pages.compared import labels_of
 from benchmarks.spec import BASELINES, Document, PaperSpec, Row, RunSpec
 from common.datasets import open_dataset, trial_of, trials_of
 from common.datasets.base import DataSet

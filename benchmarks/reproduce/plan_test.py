@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from benchmarks.pages.comparison import labels_of
+from benchmarks.pages.compared import labels_of
 from benchmarks.reproduce import plan as plans
 from benchmarks.reproduce.conftest import SPEC, TRAINED, begin, planned
 from benchmarks.reproduce.plan import COMPARISON, chosen_documents, chosen_rows
