@@ -1,13 +1,11 @@
 """An ablation beside the paper's: each row's difference from the baseline, and how well the orders of rows agree."""
 
-import math
-
 from scipy.stats import kendalltau
 
 from benchmarks.spec import UNITS, Column, Document, Row
 
 from .sources import Source, Summary
-from .verdicts import CONFIDENCE, Noise
+from .verdicts import CONFIDENCE, Noise, pooled
 
 MINOR = ("rank5", "rank10", "rank20")  # nearly all of them close to 100 %: neither differences nor orders are shown
 FEWEST_ROWS = 4  # with an order: of three rows, chance alone gives the paper's in one of six
@@ -26,13 +24,8 @@ def shows_difference(document: Document, column: Column) -> bool:
 
 
 def noise_level(summaries: list[Summary]) -> Noise | None:
-    """The pooled sample standard deviation, sqrt(sum (n - 1) deviation^2 / sum (n - 1)); None if no row has two
-    seeds."""
-    spread = [(summary.count - 1, summary.deviation) for summary in summaries if summary.deviation is not None]
-    if not spread:
-        return None
-    freedom = sum(degrees for degrees, _ in spread)
-    return Noise(math.sqrt(sum(degrees * value**2 for degrees, value in spread) / freedom), freedom)
+    """The pooled sample standard deviation; None if no row has two seeds."""
+    return pooled((summary.count, summary.deviation) for summary in summaries if summary.deviation is not None)
 
 
 def rank_agreement(reported: list[float], ours: list[float]) -> float:

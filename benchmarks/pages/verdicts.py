@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -90,11 +90,16 @@ class Noise(NamedTuple):
 
 def pooled_noise(rows: Sequence[Sequence[float]]) -> Noise | None:
     """Of rows with one value a seed; None if no row has two. s weighs each row with its degrees of freedom."""
-    spread = [values for values in rows if len(values) > 1]
-    freedom = sum(len(values) - 1 for values in spread)
+    return pooled((len(values), statistics.stdev(values)) for values in rows if len(values) > 1)
+
+
+def pooled(deviations: Iterable[tuple[int, float]]) -> Noise | None:
+    """Of rows' numbers of values and sample standard deviations: sqrt(sum (n - 1) deviation^2 / sum (n - 1))."""
+    spread = [(count - 1, deviation) for count, deviation in deviations]
+    freedom = sum(degrees for degrees, _ in spread)
     if not spread:
         return None
-    return Noise(math.sqrt(sum((len(v) - 1) * statistics.variance(v) for v in spread) / freedom), freedom)
+    return Noise(math.sqrt(sum(degrees * deviation**2 for degrees, deviation in spread) / freedom), freedom)
 
 
 def lead(best: Sequence[float], other: Sequence[float], noise: Noise | None, comparisons: int) -> Difference:
