@@ -12,6 +12,7 @@ from .sources import Source
 from .verdicts import (
     UNDECIDED,
     Difference,
+    Noise,
     lead,
     mean_difference,
     paired,
@@ -150,7 +151,7 @@ def _optimum(paper: PaperSpec, claim: Claim, metric: str, source: Source) -> Fin
     if best is None or not others:
         absent = [side for method, side in sides.items() if method not in means]
         return Finding("", why=_not_run(paper, absent[0], source) if absent else WRONG_SIZE)
-    noise = pooled_noise(_spread(paper, document, column, sides, source))
+    noise = noise_of_sweep(paper, document, column, source)
 
     def over(method: str) -> Difference:
         """The lead of the paper's optimum."""
@@ -171,20 +172,22 @@ def _runs(row: Row, source: Source) -> bool:
     return row.run is not None and row.fits(source.kind)
 
 
-def _spread(
-    paper: PaperSpec, document: Document, column: Column, sides: dict[str, Side], source: Source
-) -> list[list[float]]:
-    """The values over seeds of the sweep's rows, and of the ablations' in the same metric on the same data."""
-    found = {side.row.run.label: side for side in sides.values()}
+def noise_of_sweep(paper: PaperSpec, document: Document, column: Column, source: Source) -> Noise | None:
+    """Pooled over the seeds of the sweep's rows, and of the ablations' in the same metric on the same data, in the
+    column's unit. None if no row has two seeds."""
+    rows = [row for row in document.rows if _runs(row, source)]
+    if not rows:
+        return None
+    found = {row.run.label: Side(document, row, column) for row in rows}
     metric = (column.value or "").rpartition(".")[2]
-    dataset = document.data_set_of(next(iter(sides.values())).row, column)
+    dataset = document.data_set_of(rows[0], column)
     for ablation in (other for other in paper.documents if other.ablation):
         for row in (row for row in ablation.rows if _runs(row, source)):
             for other in ablation.columns:
                 side = Side(ablation, row, other)
                 if (other.value or "").rpartition(".")[2] == metric and side.dataset == dataset:
                     found.setdefault(row.run.label, side)
-    return [list(side.values(source).values()) for side in found.values()]
+    return pooled_noise([list(side.values(source).values()) for side in found.values()])
 
 
 def find_cost(paper: PaperSpec, claim: Claim, metric: str) -> Finding:

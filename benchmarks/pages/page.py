@@ -20,6 +20,7 @@ from .markdown import contents, joined, markdown_table
 from .origins import origins
 from .setup import STARTS, setup_line
 from .sources import Source, Summary
+from .sweeps import noise_line
 from .table import Footnotes, Page, long_table, matrices, parts, wide_table
 
 AP_SCORE = re.compile(r"mAP(?:_[a-z]+)?$")  # the end of a column's path
@@ -115,6 +116,7 @@ def render_document(page: Page, document: Document) -> list[str]:
     lines += [*main_effects(document, shown), ""] if document.factors else []
     lines += figures(page, document, shown)
     lines += [line for source in shown if document.ablation for line in agreement(document, source)]
+    lines += [line for source in shown if document.kind == "sweep" for line in noise_line(page.paper, document, source)]
     lines += estimator_lines(page, document, shown)
     lines += [
         f"- On {source.title} data: {unpublished(page.paper, document)}"
