@@ -3,13 +3,10 @@
 No paper has such a table. All networks are trained on 128x64 images.
 """
 
-import math
 import statistics
 from collections import Counter
 from collections.abc import Callable, Sequence
 from operator import attrgetter
-
-from scipy.stats import t as student
 
 from benchmarks.records import KINDS, published_records
 from benchmarks.spec import PaperSpec, known_papers, load_spec
@@ -21,6 +18,7 @@ from .markdown import joined, markdown_table
 from .setup import STARTS
 from .staleness import Today
 from .table import Footnotes
+from .verdicts import mean_difference
 
 TITLES = {"market1501": "Market-1501, single query", "sysu_mm01": "SYSU-MM01, all-search"}
 ABOUT = {
@@ -178,16 +176,14 @@ def mean_text(records: Sequence[Record], key: str) -> str:
 
 def gain_text(records: Sequence[Record], baseline: Sequence[Record], key: str) -> str:
     """`+2.1 [+0.5, +3.7]`: the mean difference from the baseline's run of the same seed, in points, and its 95 %
-    interval; without it for one common seed."""
+    interval; without it for fewer than three common seeds."""
     before = {record.seed: record.scores[key] for record in baseline}
     gains = [100 * (record.scores[key] - before[record.seed]) for record in records if record.seed in before]
     if not gains:
         return NOT_APPLICABLE
-    mean = statistics.fmean(gains)
-    if len(gains) == 1:
-        return f"{mean:+.1f}"
-    half = student.ppf(0.975, len(gains) - 1) * statistics.stdev(gains) / math.sqrt(len(gains))
-    return f"{mean:+.1f} [{mean - half:+.1f}, {mean + half:+.1f}]"
+    gain = mean_difference(gains)
+    interval = f" [{gain.interval[0]:+.1f}, {gain.interval[1]:+.1f}]" if gain.interval else ""
+    return f"{gain.mean:+.1f}{interval}"
 
 
 def images_trained_on(records: Sequence[Record], images_per_sample: int) -> float:

@@ -27,7 +27,7 @@ Values = dict[tuple[str, int, str], float]  # {(data set or trial, seed, its ima
 PUBLISHED = "a published method, which is not run here"
 PLACES = 2  # of our differences, which would round to zero otherwise
 WRONG_SIZE = "its rows are not run at this size"
-NOT_RUN, STALE, ONE_SEED = "not run", "stale", "one seed"
+NOT_RUN, STALE, FEW_SEEDS = "not run", "stale", "fewer than three seeds"
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Finding:
             return NOT_RUN
         if self.stale:
             return STALE
-        return ONE_SEED if self.ours.endswith(("(n=1)", "(noise unknown)")) else ""
+        return FEW_SEEDS if self.ours.endswith(("(n=1)", "(n=2)", "(noise unknown)")) else ""
 
     @property
     def said(self) -> str:
@@ -227,7 +227,7 @@ def signed(value: float, column: Column, places: int = 0) -> str:
 def difference_text(difference: Difference, column: Column) -> str:
     text = signed(difference.mean, column, PLACES)
     if difference.interval is None:
-        return f"{text} (n=1)"
+        return f"{text} (n={difference.count})"
     low, high = (signed(bound, column, PLACES) for bound in difference.interval)
     return f"{text} [{low}, {high}] (n={difference.count})"
 

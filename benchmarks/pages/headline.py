@@ -21,7 +21,7 @@ from .claims import (
     verdict_text,
     what_was_found,
 )
-from .evidence import NOT_RUN, ONE_SEED, STALE, is_of_one_network
+from .evidence import FEW_SEEDS, NOT_RUN, STALE, is_of_one_network
 from .markdown import anchor, markdown_table
 from .verdicts import FAILS, HOLDS, UNDECIDED
 
@@ -67,7 +67,7 @@ def counted(lines: list[Line]) -> str:
     costs = Counter(ON_COSTS[line.findings[COSTS].verdict] for line in lines if line.group == COSTS)
     own = [line.findings["demo"] for line in lines if line.group == OWN]
     verdicts, reasons = Counter(found.verdict for found in own), Counter(found.reason for found in own)
-    others = verdicts[UNDECIDED] - reasons[NOT_RUN] - reasons[STALE] - reasons[ONE_SEED]
+    others = verdicts[UNDECIDED] - reasons[NOT_RUN] - reasons[STALE] - reasons[FEW_SEEDS]
     scored = [line for line in lines if line.group == OWN and is_of_one_network(line.paper, line.claim)]
     same = sum(line.findings["demo"].verdict == HOLDS for line in scored)
     return (
@@ -77,8 +77,8 @@ def counted(lines: list[Line]) -> str:
         f"them. Of the {groups[OWN]} between networks that we train, the verdict on synthetic pedestrians is "
         f"*{HOLDS}* for {verdicts[HOLDS]} ({same} of them about how one and the same network is scored, as with "
         f"re-ranking), *{FAILS}* for {verdicts[FAILS]} and *{UNDECIDED}* for {verdicts[UNDECIDED]}: "
-        f"{reasons[NOT_RUN]} not run, {reasons[STALE]} with a stale run, {reasons[ONE_SEED]} with one seed, {others} "
-        "with an interval around zero or a difference below a sweep's margin."
+        f"{reasons[NOT_RUN]} not run, {reasons[STALE]} with a stale run, {reasons[FEW_SEEDS]} with fewer than three "
+        f"seeds, {others} with an interval around zero or a difference below a sweep's margin."
     )
 
 

@@ -11,14 +11,15 @@ from scipy.stats import t as student
 HOLDS, FAILS, UNDECIDED = "holds", "does not hold", "undecided"
 
 CONFIDENCE = 0.95
+FEWEST_SEEDS = 3  # of an interval: the scores are counts of people, and two of them may agree by chance
 COST_TOLERANCE = 0.05  # of the larger printed figure
 
 RULES = (
     "**Differences** are taken seed by seed. `+1.2 [-0.3, +2.7] (n=3)` is their mean over three seeds and its "
     f"{100 * CONFIDENCE:.0f} % interval (Student's t). A claim holds if the interval lies on the side of zero that the "
     "paper reports, it does not hold if it lies on the other side, and it is undecided if it contains zero: only "
-    "the sign counts, not how large the reported difference is. With one seed there is no interval, and the claim is "
-    "undecided. Nothing corrects for the number of claims: of forty "
+    "the sign counts, not how large the reported difference is. With fewer than three seeds there is no interval, and "
+    "the claim is undecided: two scores may agree by chance. Nothing corrects for the number of claims: of forty "
     "differences that are zero in truth, about one holds and one does not.",
     "**Optima** of sweeps are held against the pooled noise: s² is the mean of the sample variances over seeds, of the "
     "sweep's rows and of the ablation's on the same data, weighted by their degrees of freedom. The paper's optimum is "
@@ -37,7 +38,7 @@ RULES = (
 
 @dataclass(frozen=True)
 class Difference:
-    """half: half of the interval's width; None with fewer than two values."""
+    """half: half of the interval's width; None with fewer than FEWEST_SEEDS values."""
 
     mean: float
     half: float | None
@@ -51,7 +52,7 @@ class Difference:
 def mean_difference(values: Sequence[float], comparisons: int = 1) -> Difference:
     """The mean of at least one difference and its interval, at CONFIDENCE over so many comparisons (Bonferroni)."""
     mean, count = statistics.fmean(values), len(values)
-    if count < 2:
+    if count < FEWEST_SEEDS:
         return Difference(mean, None, count)
     half = quantile(count - 1, comparisons) * statistics.stdev(values) / math.sqrt(count)
     return Difference(mean, half, count)

@@ -28,8 +28,7 @@ def test_the_interval_is_students():
     assert (found.mean, found.count) == (2.0, 3)
     assert found.half == pytest.approx(4.303 / math.sqrt(3), rel=1e-3)
     assert found.interval == pytest.approx((-0.4843, 4.4843), abs=1e-3)
-    # 1, 3: mean 2, s = sqrt(2), half = 12.706 sqrt(2) / sqrt(2)
-    assert mean_difference([1.0, 3.0]).half == pytest.approx(12.706, rel=1e-4)
+    assert mean_difference([1.0, 3.0]).interval is None  # too few
     # 0, 2, 2, 2, 4: mean 2, s = sqrt(8/4), half = 2.776 sqrt(2/5)
     assert mean_difference([0.0, 2.0, 2.0, 2.0, 4.0]).half == pytest.approx(2.776 * math.sqrt(0.4), rel=1e-3)
 
@@ -47,7 +46,7 @@ def test_the_quantile_is_shared_by_the_comparisons():
         ([2.0, 2.5, 3.0], -1, FAILS),
         ([-2.0, -2.5, -3.0], 1, FAILS),
         ([-2.0, -2.5, -3.0], -0.63, HOLDS),
-        ([5.0, 7.0], 1, UNDECIDED),  # 6 -+ 12.7
+        ([5.0, 5.0], 1, UNDECIDED),  # two seeds may agree by chance
         ([50.0], 1, UNDECIDED),  # one seed has no interval
     ],
 )
