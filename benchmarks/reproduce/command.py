@@ -23,7 +23,7 @@ from .estimate import duration_text, estimate
 from .execute import execute
 from .figures import draw_from_runs
 from .launch import Launch, add_launch_arguments, launch_of
-from .plan import COMPARISON, Plan, make_plan
+from .plan import COMPARISON, PAIRS, Plan, make_plan
 from .progress import raise_failures
 from .slurm import Detached
 
@@ -38,7 +38,7 @@ WHAT_HAPPENS = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("papers", nargs="+", metavar="PAPER")
-    parser.add_argument("--scope", choices=("headline", "all", "decisions", COMPARISON), default="headline")
+    parser.add_argument("--scope", choices=(PAIRS, "headline", "all", "decisions", COMPARISON), default="headline")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument(
         "--data-root", type=Path, help="real data at the paper's settings (also the DATA_ROOT variable)"
@@ -99,7 +99,9 @@ def confirm(plans: list[tuple[PaperSpec, Plan]], arguments: argparse.Namespace, 
         what = [f"all {len(plans)} papers"] if len(plans) > 1 else []
         what += [f"{launch.jobs} runs at once"] if launch.at_once else []
         print(f"\n{', '.join(what)}: about {duration_text(seconds)}", flush=True)
-    first = arguments.scope == "headline" and not arguments.only and all(plan.kind == "demo" for _, plan in plans)
+    first = (
+        arguments.scope in (PAIRS, "headline") and not arguments.only and all(plan.kind == "demo" for _, plan in plans)
+    )
     if seconds > ASK_ABOVE_SECONDS and not (arguments.yes or first):
         raise UserError(
             f"this takes about {duration_text(seconds)} here: confirm with YES=1 (--yes), or run less with "

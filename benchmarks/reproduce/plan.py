@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.claims import rows_of
 from benchmarks.pages.compared import labels_of
 from benchmarks.spec import BASELINES, Document, PaperSpec, Row, RunSpec
 from common.datasets import open_dataset, trial_of, trials_of
@@ -14,6 +15,7 @@ from common.runs import Run, open_run
 from common.runs.record import program_directory, read_record
 from common.runs.source import source_hash
 
+PAIRS = "pairs"  # the scope of the headline documents' rows in the project's first table: a method and its baseline
 COMPARISON = "comparison"  # the scope of the runs that the page of all papers' models shows, whatever their documents'
 KEEP_WEIGHTS = ("pretrain_pose",)  # programs that train what other runs share, again only with --force
 
@@ -64,7 +66,7 @@ def chosen_documents(paper: PaperSpec, scope: str, only: Sequence[str]) -> list[
     decisions."""
     if only:
         return [document for document in paper.documents if document.id in only]
-    scopes = ("headline", "all") if scope == "all" else (scope,)
+    scopes = {"all": ("headline", "all"), PAIRS: ("headline",)}.get(scope, (scope,))
     return [document for document in paper.documents if document.scope in scopes]
 
 
@@ -72,7 +74,8 @@ def chosen_rows(paper: PaperSpec, scope: str, only: Sequence[str], *, demo: bool
     """(row, data set, document) of our rows in the scope, or of those that `only` names by document or variant.
 
     A demo includes the paper's other data sets only with scope `all` or for a named document, and only the first trial
-    of a data set with trials. UserError: a name that nothing has; the comparison of models on real data.
+    of a data set with trials. Scope PAIRS leaves out what is trained for other rows than those of `pair_of`, where the
+    paper has such a pair. UserError: a name that nothing has; the comparison of models on real data.
     """
     if scope == COMPARISON and not demo:
         raise UserError("the comparison of models is of synthetic pedestrians at demo size: run it without DATA_ROOT")
@@ -90,12 +93,24 @@ def chosen_rows(paper: PaperSpec, scope: str, only: Sequence[str], *, demo: bool
         documents = chosen_documents(paper, scope, only)
         labels = labels_of(paper.paper) if scope == COMPARISON else ()
         chosen = [entry for entry in rows if entry[2] in documents or entry[0].run.label in labels]
+        pair = pair_of(paper) if scope == PAIRS else set()
+        chosen = [entry for entry in chosen if not pair or entry[0].run.label in pair or not entry[0].run.trains]
         return [entry for entry in chosen if in_scope(entry[1])]
     names = {document.id for document in paper.documents} | {row.run.label for row, _, _ in rows}
     for name in only:
         if name not in names:
             raise UserError(f"nothing in {paper.paper} is named '{name}'. ONLY accepts: {', '.join(sorted(names))}")
     return [entry for entry in rows if entry[2].id in only or (entry[0].run.label in only and in_scope(entry[1]))]
+
+
+def pair_of(paper: PaperSpec) -> set[str]:
+    """The runs of the paper's first claim in the project's README: its method and its baseline. Empty without one."""
+    claim = next((claim for claim in paper.claims if claim.headline), None)
+    if claim is None or not claim.over:
+        return set()
+    compared = (claim.document, claim.row), (claim.over_document or claim.document, claim.over)
+    rows = [row for document, method in compared for row in rows_of(paper.document(document), method)]
+    return {row.run.label for row in rows if row.run}
 
 
 def with_starts(paper: PaperSpec, rows: Sequence[tuple[Row, str, Document]]) -> list[tuple[Row, str]]:

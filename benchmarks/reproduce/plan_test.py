@@ -7,7 +7,7 @@ import pytest
 from benchmarks.pages.compared import labels_of
 from benchmarks.reproduce import plan as plans
 from benchmarks.reproduce.conftest import SPEC, TRAINED, begin, planned
-from benchmarks.reproduce.plan import COMPARISON, chosen_documents, chosen_rows
+from benchmarks.reproduce.plan import COMPARISON, PAIRS, chosen_documents, chosen_rows, pair_of
 from benchmarks.spec import known_papers, load_spec
 from common.errors import UserError
 
@@ -38,6 +38,31 @@ def test_the_comparison_has_the_runs_of_its_page_whatever_their_documents_and_on
     assert "full+num_epochs=8" in labels_of("fgsam")
     with pytest.raises(UserError, match="run it without DATA_ROOT"):
         chosen_rows(SPEC, COMPARISON, (), demo=False)
+
+
+def test_the_pairs_are_each_method_and_its_baseline_and_what_needs_no_training(market):
+    pairs = {paper: pair_of(load_spec(paper)) for paper in known_papers()}
+    assert pairs == {paper: {"full", "base" if paper == "fgsam" else "baseline"} for paper in known_papers()}
+    for paper, pair in pairs.items():
+        headline, rows = (
+            [(row.run.label, dataset) for row, dataset, _ in chosen_rows(load_spec(paper), scope, (), demo=True)]
+            for scope in ("headline", PAIRS)
+        )
+        untrained = {entry for entry in headline if "num_epochs=0" in entry[0] or "histogram" in entry[0]}
+        assert {label for label, _ in rows} >= pair and set(headline) >= set(rows) >= untrained
+        left_out = {label for label, _ in set(headline) - set(rows)}
+        assert not {label for label in left_out if label in pair or label in ("counts", "pretrain_pose")}
+    assert {label.split("-")[1] for label in names(planned(scope=PAIRS))} >= {"full", "baseline", "counts"}
+    assert {"demo-pcam-s0", "demo-sam-s0", "demo-ndem-s0"} == set(names(planned())) - set(names(planned(scope=PAIRS)))
+
+
+def test_a_paper_without_a_claim_in_the_readme_has_its_headline_rows_as_pairs():
+    paper = SPEC.model_copy(update={"claims": tuple(claim for claim in SPEC.claims if not claim.headline)})
+    assert pair_of(paper) == set()
+    chosen = [
+        [row.run.label for row, _, _ in chosen_rows(paper, scope, (), demo=True)] for scope in (PAIRS, "headline")
+    ]
+    assert chosen[0] == chosen[1]
 
 
 def test_scope_all_adds_the_sweep_that_fits_the_size_and_at_demo_size_the_other_data_sets(market):
