@@ -1,6 +1,7 @@
 """Running a plan: what is printed, failures, Ctrl-C, the confirmation of long plans, and where the page goes."""
 
 import os
+import subprocess
 import sys
 from argparse import ArgumentParser, Namespace
 from dataclasses import replace
@@ -16,6 +17,7 @@ from benchmarks.reproduce.plan import Plan, PlannedRun
 from benchmarks.reproduce.progress import Failure
 from benchmarks.reproduce.slurm import Detached
 from common.errors import UserError
+from common.paths import REPOSITORY
 from common.runs.lock import lock_file
 
 
@@ -247,3 +249,21 @@ def test_training_in_several_processes_is_started_by_torchrun_and_baselines_are_
     execute.run_one(training, 4)
     assert started[0] == started[1] == ["-m", "a_module"]
     assert started[2] == ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "4", "-m", "a_module"]
+
+
+@pytest.mark.parametrize(
+    ("words", "scope"),
+    [
+        ("reproduce", "pairs"),
+        ("reproduce SCOPE=headline", "headline"),
+        ("reproduce SCOPE=all", "all"),
+        ("reproduce PAPER=my_idea", "headline"),
+        ("reproduce-mgre", "headline"),
+        ("reproduce-mgre SCOPE=decisions", "decisions"),
+    ],
+)
+def test_make_trains_the_pairs_of_all_papers_and_the_headline_rows_of_one(words, scope):
+    environment = {key: value for key, value in os.environ.items() if key not in ("SCOPE", "PAPER", "MAKEFLAGS")}
+    asked = ["make", "-n", *words.split(), f"PYTHON={sys.executable}"]
+    done = subprocess.run(asked, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=True)
+    assert f"--scope {scope} " in done.stdout
