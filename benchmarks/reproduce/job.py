@@ -12,6 +12,7 @@ from typing import Any
 
 from common.paths import REPOSITORY
 
+UNBUFFERED = {"PYTHONUNBUFFERED": "1"}  # a log shows each line when it is printed, and the error at its end
 POLL_SECONDS = 0.2
 STOP_SECONDS = 20  # for a run to stop before its job is queued again
 DECISION_SECONDS = 120  # within which Slurm ends a job whose processes it has sent a signal (KillWait, GraceTime)
@@ -43,7 +44,7 @@ class RunJob:
             self.process = subprocess.Popen(
                 [sys.executable, *words],
                 cwd=REPOSITORY,
-                env={"OMP_NUM_THREADS": str(self.threads)} | os.environ,
+                env=UNBUFFERED | {"OMP_NUM_THREADS": str(self.threads)} | os.environ,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

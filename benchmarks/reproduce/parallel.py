@@ -16,7 +16,7 @@ from common.errors import UserError
 from common.paths import REPOSITORY
 
 from .execute import words_of
-from .job import begin_log
+from .job import UNBUFFERED, begin_log
 from .plan import PlannedRun
 from .progress import Failure, Progress, log_file
 
@@ -122,7 +122,7 @@ def start(planned: PlannedRun, slot: Slot, num_processes: int) -> subprocess.Pop
         process = subprocess.Popen(
             [sys.executable, *words],
             cwd=REPOSITORY,
-            env=os.environ | slot.environment,
+            env=UNBUFFERED | os.environ | slot.environment,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

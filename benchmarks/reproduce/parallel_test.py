@@ -20,6 +20,7 @@ from common.errors import UserError
 def fake(tmp_path, monkeypatch):
     """fake(name, body): a planned run of a module with this body; sys.argv[1] is its directory."""
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)  # some machines set it
     monkeypatch.setattr(parallel, "POLL_SECONDS", 0.02)
 
     def make(name, body, *, module=None, run=None, seconds=60.0):

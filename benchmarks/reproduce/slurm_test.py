@@ -23,6 +23,7 @@ HERE = Cluster(gpus=0, cpus=1, device="cpu", name="local")
 def fake(tmp_path, monkeypatch):
     """fake(name, body, *arguments): a planned training run of a module with this body; `run` is its directory."""
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)  # some machines set it
     monkeypatch.setattr(slurm, "POLL_SECONDS", 0.05)
 
     def make(name, body, *arguments):
@@ -36,7 +37,7 @@ def fake(tmp_path, monkeypatch):
 
 
 PREEMPTED = """
-    print("arguments", *sys.argv[1:], flush=True)
+    print("arguments", *sys.argv[1:])
     epochs = run / "epochs"
     if "--force" in sys.argv:
         epochs.unlink(missing_ok=True)
@@ -44,7 +45,7 @@ PREEMPTED = """
     finished = int(epochs.read_text()) if epochs.is_file() else 0
     for epoch in range(finished + 1, 4):
         epochs.write_text(str(epoch))
-        print("epoch", epoch, flush=True)
+        print("epoch", epoch)
         if epoch == 2:
             os.kill(os.getppid(), signal.SIGUSR2)  # as Slurm does before the time limit
             time.sleep(60)
