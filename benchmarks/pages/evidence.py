@@ -10,6 +10,7 @@ from .commands import make_command
 from .costs import cost
 from .sources import Source
 from .verdicts import (
+    FEWEST_SEEDS,
     UNDECIDED,
     Difference,
     Noise,
@@ -28,6 +29,7 @@ PUBLISHED = "a published method, which is not run here"
 PLACES = 2  # of our differences, which would round to zero otherwise
 WRONG_SIZE = "its rows are not run at this size"
 NOT_RUN, STALE, FEW_SEEDS = "not run", "stale", "fewer than three seeds"
+WITHOUT_INTERVAL = (*(f"(n={count})" for count in range(1, FEWEST_SEEDS)), "(noise unknown)")
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Finding:
             return NOT_RUN
         if self.stale:
             return STALE
-        return FEW_SEEDS if self.ours.endswith(("(n=1)", "(n=2)", "(noise unknown)")) else ""
+        return FEW_SEEDS if self.ours.endswith(WITHOUT_INTERVAL) else ""
 
     @property
     def said(self) -> str:
